@@ -50,6 +50,19 @@ def test_a_feature_with_the_name_of_a_label_is_said(run_cli, tmp_path, name):
     assert run_cli("inspect model.skops --data rows.csv --label risk")[0] == 0
 
 
+def test_columns_that_are_spelled_otherwise_are_matched_and_said_by_every_command(run_cli, tmp_path):
+    random = np.random.default_rng(0)
+    x = pd.DataFrame(random.normal(size=(240, 2)).round(3), columns=["age", "net income"])
+    risk = np.where(x["age"] > 0, "high", "low")
+    skops.dump(make_pipeline(StandardScaler(), LogisticRegression()).fit(x, risk), tmp_path / "model.skops")
+    x.assign(label=risk).rename(columns={"age": "AGE", "net income": "Net_Income"}).to_csv("rows.csv", index=False)
+    said = "Columns matched apart from case and punctuation: 'AGE = age', 'Net_Income = net income'."
+    for line in ("inspect model.skops", "audit model.skops --defense LabelOnly --minutes 0.01"):
+        code, out, err = run_cli(f"{line} --data rows.csv")
+        assert code in (0, 3), err
+        assert said in " ".join((out + err).split())
+
+
 def test_a_table_without_a_header_needs_one(run_cli, owner):
     rows = Path("rows.csv").read_text().splitlines(keepends=True)[1:]
     Path("bare.csv").write_text("".join(f"clerk,{row}" for row in rows))

@@ -127,7 +127,7 @@ def test_lists_among_the_columns_of_a_table_are_left_out(write):
 
 def test_a_pool_needs_no_labels(write):
     assert pool_at(write("pool.txt", "one\ntwo\n"), Text(8)).split.labels.tolist() == [0, 0]
-    with pytest.raises(BadInput, match="--label COLUMN"):
+    with pytest.raises(BadInput, match=r"texts alone; expected texts with labels; a table .* is named pool\.csv"):
         samples_at(write("pool.txt", "one\ntwo\n"), Text(8))
 
 

@@ -87,6 +87,8 @@ def test_several_files_are_one_table_with_the_hubs_names_of_classes(tmp_path):
         ("twice.csv", "a,a\n1,2\n", BadInput, "two columns 'a'"),
         ("note.csv", "# exported\na,b\n1,2\n", BadInput, "first row is '# exported'; .*delete what is before it"),
         ("ragged.csv", "a,b\n1,2\n3\n", DamagedFile, "Expected 2 columns, got 1"),
+        ("values.csv", "0,Private,0,yes\n1,State,7,no\n", BadInput, "two columns '0'.*write a header, if"),
+        ("wide.csv", "a,b\n1,2\n".encode("utf-16le"), BadInput, "bytes of zero.*iconv -f utf-16le -t utf-8 wide.csv"),
         ("latin.csv", "a,b\nM\xfcller,1\n".encode("latin1"), BadInput, "iconv"),
         ("bad.parquet", "PAR1 not really PAR1", DamagedFile, "readable PARQUET"),
         ("bad.jsonl", '{"a": 1}\n{"a":\n', DamagedFile, "JSONL"),

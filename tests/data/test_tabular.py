@@ -88,11 +88,26 @@ def test_a_category_is_itself_with_spaces_and_as_a_whole_float():
 
 @pytest.mark.parametrize(
     ("categories", "values"),
-    [(("no", "True", "False"), [True, False]), (("1", "0"), [True, False]), (("1.0", "0.0"), [1, 0])],
+    [
+        (("no", "True", "False"), [True, False]),
+        (("1", "0"), [True, False]),
+        (("1.0", "0.0"), [1, 0]),
+        (("True", "False"), [1, 0]),
+        (("98101", "01234", "00501"), [1234, 501]),  # as CSV is read
+        (("00", "007"), [0.0, 7.0]),
+    ],
 )
 def test_numbers_and_booleans_are_categories_as_the_model_spells_them(categories, values):
     x, _, _ = from_rows({"x": values}, Columns((Column("x", categories),)))
     assert x[:, 0].tolist() == [categories.index(name) for name in categories[-2:]]
+
+
+def test_numbers_that_words_with_leading_zeros_became_are_refused_where_two_words_are_alike():
+    domain = Columns((Column("zip", ("01234", "1234", "98101")),))
+    assert from_rows({"zip": ["01234", "1234"]}, domain)[0].ravel().tolist() == [0, 1]
+    assert from_rows({"zip": [98101]}, domain)[0].ravel().tolist() == [2]
+    with pytest.raises(BadInput, match=r"the number 1234 for a column of the words '1234', '01234'.*Parquet"):
+        from_rows({"zip": [98101, 1234]}, domain)
 
 
 def test_data_describe_their_columns():

@@ -173,6 +173,8 @@ def _read(
 def _part(path: Path, domain: Domain | None, label: str | None, *, labelled: bool) -> Part:
     if path.suffix.lower() == ".npz" and path.is_file():
         return npz_part(path, domain, label=label, labelled=labelled)
+    if labelled and tables.suffix(path) == ".txt":
+        raise BadInput(f"{path}, texts alone", "texts with labels", f"a table with a header is named {path.stem}.csv")
     if path.is_file():
         return table_part(tables.read_table(path), domain, label=label, labelled=labelled)
     parts = divided(path)

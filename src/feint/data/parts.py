@@ -245,8 +245,8 @@ def _rows(table: "pyarrow.Table", labels: Labels | None, _: Mapping[str, Any]) -
     nested = [f for f in table.schema if types.is_nested(f.type) or types.is_binary(f.type)]
     if nested and len(nested) == table.num_columns:
         raise BadInput(
-            f"the column {nested[0].name!r} of {nested[0].type}", "columns of numbers, words or booleans",
-            "write one column for each of its values",
+            f"the column {nested[0].name!r} of {nested[0].type!s:.60}…", "columns of numbers, words or booleans",
+            "write one column for each of its values, as pandas.json_normalize does",
         )  # fmt: skip
     columns = {}
     for field in (field for field in table.schema if field not in nested):

@@ -85,6 +85,9 @@ def _read(file: Path) -> "pyarrow.Table":
             content = stream.read()
         if content[:2] in UTF16:
             content = content.decode("utf-16").encode()
+        elif suffix(file) != ".parquet" and b"\0" in content[:HEAD]:
+            remedy = f"if it is UTF-16: {_iconv(file, 'utf-16le')}"
+            raise BadInput(f"{file} with bytes of zero", "text in UTF-8", remedy)
         table = _parse(file, content)
         names = [name.strip() for name in table.column_names]
     except FeintError:
@@ -95,7 +98,8 @@ def _read(file: Path) -> "pyarrow.Table":
         kind = suffix(file).lstrip(".").upper()
         raise DamagedFile(f"{file} ({one_line(error, 160)})", f"a readable {kind} file", "write it again") from error
     if twice := {name for name in names if names.count(name) > 1}:
-        raise BadInput(f"{file} with two columns {min(twice)!r}", "columns of different names", "rename one")
+        remedy = "rename one, or write a header, if these are values"
+        raise BadInput(f"{file} with two columns {min(twice)!r}", "columns of different names", remedy)
     return table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
 
 
@@ -171,6 +175,8 @@ def _check_header(file: Path, names: Sequence[str]) -> None:
 
 
 def _not_utf8(file: Path) -> BadInput:
-    return BadInput(
-        f"{file}, which is no UTF-8", "a file in UTF-8", f"iconv -f latin1 -t utf-8 {file.name} > new{file.suffix}"
-    )
+    return BadInput(f"{file}, which is no UTF-8", "a file in UTF-8", _iconv(file, "latin1"))
+
+
+def _iconv(file: Path, encoding: str) -> str:
+    return f"iconv -f {encoding} -t utf-8 {file.name} > new{file.suffix}"

@@ -1,7 +1,7 @@
 """Rows of tables as inputs of `Columns`: matched by name to a model's columns, or described from the data."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -106,7 +106,7 @@ def _names_rows(name: str, values: Sequence[Any]) -> bool:
 
 def _matched(table: Table, domain: Columns) -> tuple[Table, tuple[Remark, ...]]:
     """Return the model's columns of a table, by name, and remarks on the others."""
-    spelled = _spelled(table, domain.names)
+    spelled = spelled_names(table, domain.names)
     absent = [name for name in domain.names if name not in spelled]
     if len(absent) == len(domain.names) and _by_position(table, domain):
         names = [name for name in table if not _names_rows(name, table[name])][: len(domain.names)]
@@ -127,16 +127,25 @@ def _matched(table: Table, domain: Columns) -> tuple[Table, tuple[Remark, ...]]:
     return {model: table[name] for model, name in spelled.items()}, tuple(remarks)
 
 
-def _spelled(table: Table, names: Sequence[str]) -> dict[str, str]:
-    """Return the name in the table of each of the model's `names`; case, spaces and punctuation may differ."""
+def spelled_names(spellings: Iterable[str], names: Sequence[str]) -> dict[str, str]:
+    """Return how data spell the names of columns.
+
+    Args:
+        spellings: Names of the data's columns.
+        names: Names of the model's columns.
+
+    Returns:
+        The data's name of each of `names` that occurs; case, spaces and punctuation may differ.
+    """
+    spellings = [*spellings]
     loose: dict[str, list[str]] = {}
-    for name in table:
+    for name in spellings:
         if name not in names:
             loose.setdefault(re.sub(r"[\W_]", "", name).casefold(), []).append(name)
     spelled = {}
     for name in names:
         alike = loose.get(re.sub(r"[\W_]", "", name).casefold(), [])
-        if name in table:
+        if name in spellings:
             spelled[name] = name
         elif len(alike) == 1:
             spelled[name] = alike.pop()
@@ -175,25 +184,47 @@ def _clean(values: Sequence[Any], column: Column | None) -> Sequence[Any]:
     """Return the values of one column: words for missing values as None, and words as the model spells them."""
     categories = {*(column.categories or ())} if column is not None else set()
     numeric = column is not None and column.categories is None
-    spelled = {value: _cell(value, categories, numeric=numeric) for value in set(values)}
+    padded: dict[str, list[str]] = {}  # words by the numbers that CSV makes of them: 1234 of "01234"
+    for name in sorted(categories):
+        if re.fullmatch(r"0\d+", name):
+            padded.setdefault(name.lstrip("0") or "0", []).append(name)
+    spelled = {value: _cell(value, categories, padded, numeric=numeric) for value in set(values)}
     return [spelled[value] for value in values]
 
 
-def _cell(value: Any, categories: set[str], *, numeric: bool) -> Any:
+def _cell(value: Any, categories: set[str], padded: Mapping[str, Sequence[str]], *, numeric: bool) -> Any:
     """Return one value as `Columns.from_table` takes it."""
     if value is None or value != value:
         return None
     if not isinstance(value, str):
-        return next((text for text in _spellings(value) if text in categories), value)
+        return _category(value, categories, padded)
     word = value if value in categories else value.strip()
     if word not in categories and (word in MISSING or (word in NO_NUMBERS and (numeric or categories))):
         return None
     return word
 
 
+def _category(value: Any, categories: set[str], padded: Mapping[str, Sequence[str]]) -> Any:
+    """Return a number or a boolean as a category spells it, or as it is where none does.
+
+    Raises:
+        BadInput: Categories differ by their leading zeros alone.
+    """
+    number, *others = _spellings(value)
+    alike = [text for text in (number, *padded.get(number, ())) if text in categories]
+    if len(alike) > 1:
+        raise BadInput(
+            f"the number {number} for a column of the words {listed(alike)}", "words, which keep their leading zeros",
+            "write the table as Parquet, with a column of strings",
+        )  # fmt: skip
+    return next((text for text in (*alike, *others) if text in categories), value)
+
+
 def _spellings(value: Any) -> tuple[str, ...]:
     """Return a number or a boolean as a category may spell it."""
     if isinstance(value, bool):
         return str(value), str(value).lower(), str(int(value))
-    whole = float(value).is_integer()
-    return (str(int(value)), str(float(value))) if whole else (str(value),)
+    if not float(value).is_integer():
+        return (str(value),)
+    flag = str(bool(value)) if value in (0, 1) else str(value)
+    return str(int(value)), str(float(value)), flag, flag.lower()

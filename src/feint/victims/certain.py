@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from feint.data.labels import COLUMNS as LABELS
+from feint.data.tabular import spelled_names
 from feint.errors import BadInput
 from feint.models.simplex import kind_of_scores
 from feint.signature import Column, Columns, Domain, Pixels, Text, Tokens
@@ -156,12 +157,13 @@ def match_columns(domain: Columns, columns: tuple[Column, ...]) -> Columns:
         columns: Columns of the model; those called x0, x1, … have no names, and match by position.
 
     Returns:
-        Columns of the data, with the model's categories and whether values may be missing.
+        Columns of the data, with the model's categories and whether values may be missing. Names are the model's, which
+        may differ in case, spaces and punctuation; those of the data where the model's file has _ for all but letters.
 
     Raises:
         BadInput: A column is missing. Further columns are left out.
     """
-    by_name = {_key(column.name): column for column in domain.columns}
+    by_name = {column.name: column for column in domain.columns}
     names = [column.name for column in columns]
     nameless = names == [f"x{i}" for i in range(len(names))]
     if nameless and len(names) == len(domain.columns):
@@ -169,9 +171,9 @@ def match_columns(domain: Columns, columns: tuple[Column, ...]) -> Columns:
     if nameless:
         got = f"{len(domain.columns)} columns, {', '.join(domain.names[:8])}"
         raise BadInput(got, f"{len(names)}, as the model takes", "add or remove columns, in the order of its training")
-    keys = {*map(_key, names)}
-    absent = [name for name in names if _key(name) not in by_name]
-    extra = [column.name for column in domain.columns if _key(column.name) not in keys]
+    spelled = spelled_names(domain.names, names)
+    absent = [name for name in names if name not in spelled]
+    extra = [name for name in domain.names if name not in spelled.values()]
     if absent:
         parts = [f"no column {', '.join(absent[:8])}"]
         parts += [f"the unknown column {', '.join(extra[:8])}"] if extra else []
@@ -180,17 +182,13 @@ def match_columns(domain: Columns, columns: tuple[Column, ...]) -> Columns:
         raise BadInput(
             " and ".join(parts), f"the model's {len(names)} columns", remedy or "rename, add or remove columns"
         )
-    return Columns(tuple(_merge(by_name[_key(column.name)], column) for column in columns))
-
-
-def _key(name: str) -> str:
-    """Return a name as exporters write it: LightGBM and skl2onnx put _ for other characters than letters and digits."""
-    return re.sub(r"\W", "_", name)
+    return Columns(tuple(_merge(by_name[spelled[column.name]], column) for column in columns))
 
 
 def _merge(data: Column, model: Column) -> Column:
-    """Return a column of data with the categories of the model, if the model knows them."""
-    data = replace(data, optional=model.optional)
+    """Return a column of data with the model's name, and with the categories of the model, if the model knows them."""
+    mangled = re.sub(r"\W", "_", data.name) == model.name  # as LightGBM and skl2onnx write names
+    data = replace(data, name=data.name if mangled else model.name, optional=model.optional)
     if not model.categories or model.categories == data.categories:
         return data
     shares = dict(zip(data.categories or (), data.shares or (), strict=False))

@@ -138,6 +138,17 @@ def test_columns_that_the_library_numbered_itself_match_by_position(library, tmp
     assert torch.allclose(p, torch.from_numpy(model.predict_proba(x)).float(), atol=1e-5)
 
 
+def test_a_hinge_is_a_classifier_whose_margins_are_said_to_be_no_probabilities(tmp_path):
+    xgboost = pytest.importorskip("xgboost")
+    model = xgboost.XGBClassifier(objective="binary:hinge", n_estimators=5, n_jobs=1)
+    x = TABLE[["x y"]].to_numpy()
+    model.fit(x, BINARY).save_model(tmp_path / "hinge.json")
+    victim = victims.load_any(tmp_path / "hinge.json")
+    labels = victims.logits(victim, torch.from_numpy(x)).argmax(1)
+    assert labels.tolist() == model.predict(x).tolist()
+    assert "no calibrated probabilities" in victim.raw.metadata.note
+
+
 def test_regression_and_ranking_are_refused(tmp_path):
     xgboost, lightgbm = pytest.importorskip("xgboost"), pytest.importorskip("lightgbm")
     catboost = pytest.importorskip("catboost")

@@ -191,9 +191,11 @@ def test_bad_columns_say_what_is_wrong(tmp_path):
         victim(torch.from_numpy(X))
     with pytest.raises(BadInput, match="unknown categories"):
         victim(torch.tensor([[30.0, 1.0, 9.0, 1.0, 2e4]]).double())
-    described = Columns.describe({"Age": table["age"]} | {k: v for k, v in table.items() if k != "age"})
-    with pytest.raises(BadInput, match="no column age and the unknown column Age"):
-        victims.load_any(tmp_path / "model.skops", domain=described)
+    others = {k: v for k, v in table.items() if k != "age"}
+    spelled = victims.load_any(tmp_path / "model.skops", domain=Columns.describe({"Age": table["age"]} | others))
+    assert spelled.domain.names == victim.domain.names
+    with pytest.raises(BadInput, match="no column age and the unknown column years"):
+        victims.load_any(tmp_path / "model.skops", domain=Columns.describe({"years": table["age"]} | others))
 
 
 def test_categories_by_the_type_of_pandas_reach_histogram_boosting(tmp_path):

@@ -213,6 +213,22 @@ def test_a_model_that_is_never_right_is_refused_unless_expected():
     assert inspect_model(raw, SAMPLES, expected=0.1).accuracy < 0.2
 
 
+def test_a_slow_model_of_rare_classes_is_not_taken_for_chance_on_a_few_samples():
+    clock = [0.0]  # the model is slow by this clock, and not by the machine's
+    rare = relabelled(SAMPLES, lambda y: (y == 3).astype(int))
+
+    def slow(x):
+        clock[0] += 0.1 * len(x)
+        recognised = (logits(x).argmax(1) == 3) & (x.flatten(1).sum(1) * 1000 % 3 < 1)
+        return recognised.float()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.monotonic", lambda: clock[0])
+        found = inspect_model(Raw(slow), rare, seconds=10.0)
+    assert len(found.trials[0].right) > 24
+    assert 0.9 < found.accuracy < 0.97
+
+
 def test_samples_of_one_class_are_refused():
     with pytest.raises(BadInput, match="400 samples, all of one class"):
         inspect_model(Raw(logits), relabelled(SAMPLES, np.zeros_like))

@@ -15,6 +15,8 @@ from feint.signature import Column
 from feint.victims.outputs import label_text
 from feint.victims.raw import Metadata, RawModel, TensorSpec
 
+HINGE = "margins of a hinge are taken as logits; they are no calibrated probabilities"
+
 
 class BoosterModel(RawModel):
     """File of boosted trees. Its input "X" is a matrix (N, F), its output "y" the scores of classes.
@@ -109,6 +111,8 @@ class XgboostModel(BoosterModel):
             return Metadata(_numbered(count), columns, "logits", open=question)
         if objective in ("binary:logistic", "binary:logitraw", "reg:logistic"):
             return Metadata(_numbered(2), columns, "sigmoid-logit", open=question)
+        if objective == "binary:hinge":
+            return Metadata(_numbered(2), columns, "decisions", open=question, note=HINGE)
         return Metadata(columns=columns, task="ranking" if objective.startswith("rank:") else "regression")
 
     def _columns(self) -> tuple[tuple[Column, ...], str | None]:

@@ -192,7 +192,7 @@ def _usable(
 
 def _affordable(seconds: float, speed: float, least: int, most: int) -> int:
     """Return the number of samples, from `least` to `most`, that so many seconds allow."""
-    return max(min(int(seconds / speed), most), min(least, most))
+    return max(int(min(seconds / speed, most)), min(least, most))
 
 
 def _outputs(raw: RawModel, inputs: Inputs, samples: Split, count: int) -> dict:
