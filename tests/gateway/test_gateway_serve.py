@@ -24,7 +24,7 @@ from feint.gateway.backends.torch_backend import of_service
 from feint.gateway.server.bootstrap import load
 from feint.gateway.server.run import running
 from feint.gateway.server.service import load_service
-from feint.gateway.settings import OnnxSettings, Settings, TorchSettings
+from feint.gateway.settings import OnnxSettings, ServerSettings, Settings, TorchSettings
 from feint.query import Query
 from feint.service import Service
 
@@ -107,6 +107,16 @@ def test_an_oracle_asks_it():
         p, refusal = oracle.try_ask(torch.from_numpy(X).repeat(3, 1, 1, 1))
         assert len(p) == 7
         assert type(refusal) is OverBudget
+
+
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_an_address_of_ipv6_is_served_over_rest_and_grpc(toy, host):
+    settings = Settings({"toy": OnnxSettings(path=toy)}, ServerSettings(host), **ANYBODY)
+    with running(settings) as gateway:
+        rest, rpc = f"[::1]:{gateway.rest_port}", f"[::1]:{gateway.grpc_port}"
+        for url in (f"http://{rest}", f"grpc://{rpc}"):
+            assert len(feint.connect(url, model="toy", budget=9).ask(torch.from_numpy(X))) == len(X)
+        assert gateway.addresses == f"http://{rest}, gRPC on {rpc}".replace("::1", host)
 
 
 def test_a_defense_that_has_learned_nothing_is_found_out_at_start_up():

@@ -263,7 +263,7 @@ def _check(make: "Factory", samples: TriedSamples) -> None:
                 if loaded.spec is not None:
                     print(f"tried {name}: {await try_inputs(loaded, samples)}")
             listening = ("REST", server.rest_port), ("gRPC", server.grpc_port)
-            addresses = [f"{protocol} on {server.host}:{port}" for protocol, port in listening if port]
+            addresses = [f"{protocol} on {ports.address(server.host, port)}" for protocol, port in listening if port]
             print(f"would listen: {', '.join(addresses)}, {'with' if server.tls_cert else 'without'} TLS")
         finally:
             await opened.close()

@@ -6,6 +6,11 @@ from feint.errors import BadInput
 from feint.gateway.settings import ServerSettings
 
 
+def address(host: str, port: int) -> str:
+    """Return a host, which may be an address of IPv6, and its port as they are written together."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """Return a socket that is bound there, perhaps `shared` with this user's other processes; raise `BadInput`."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -16,7 +21,7 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise in_use(f"{host}:{port}", error.strerror or "in use") from error
+        raise in_use(address(host, port), error.strerror or "in use") from error
     return listener
 
 

@@ -7,7 +7,7 @@ import grpc
 
 from feint.gateway import rpc
 from feint.gateway.app import Gateway
-from feint.gateway.server.ports import in_use
+from feint.gateway.server.ports import address, in_use
 from feint.gateway.settings import ServerSettings
 
 STREAMS = 128  # calls of one connection at the same time: others wait at the client
@@ -43,7 +43,7 @@ class RpcServer:
         return self._port
 
     async def _open(self, port: int) -> grpc.aio.Server:
-        server, where = grpc.aio.server(options=self._options()), f"{self._at.host}:{port}"
+        server, where = grpc.aio.server(options=self._options()), address(self._at.host, port)
         rpc.add(self._gateway, server)
         try:
             if self._at.tls_cert is None or self._at.tls_key is None:

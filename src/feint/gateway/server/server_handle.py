@@ -21,7 +21,7 @@ from feint.gateway.secrets import NO_PASSPHRASE
 from feint.gateway.server.app_state import AppState, Ledgers
 from feint.gateway.server.bootstrap import close_authenticator, tls
 from feint.gateway.server.limits import BoundedConnection
-from feint.gateway.server.ports import bind
+from feint.gateway.server.ports import address, bind
 from feint.gateway.server.rpc_server import RpcServer
 from feint.gateway.settings import ServerSettings, Settings
 from feint.gateway.telemetry.observers import Telemetry
@@ -70,13 +70,12 @@ class RunningServer:
     @property
     def url(self) -> str:
         """The URL of the REST side."""
-        host = f"[{self._at.host}]" if ":" in self._at.host else self._at.host
-        return f"{'https' if self._at.tls_cert else 'http'}://{host}:{self.rest_port}"
+        return f"{'https' if self._at.tls_cert else 'http'}://{address(self._at.host, self.rest_port)}"
 
     @property
     def addresses(self) -> str:
         """Where it listens, for people."""
-        return self.url + (f", gRPC on {self._at.host}:{self.grpc_port}" if self.grpc_port else "")
+        return self.url + (f", gRPC on {address(self._at.host, self.grpc_port)}" if self.grpc_port else "")
 
     async def start(self) -> None:
         """Listen; raise `BadInput` where a port is taken."""
