@@ -42,7 +42,8 @@ def exported():
 
 def test_everything_exported_has_an_example():
     recipes = [*examples.every_recipe(), *(example.recipe for room in examples.ROOMS for example in room.values())]
-    assert set(exported().values()) <= {type(recipe) for recipe in recipes}
+    lacking = sorted(kind.__name__ for kind in {*exported().values()} - {type(recipe) for recipe in recipes})
+    assert not lacking, f"without an entry in tests/examples.py: {lacking}"
 
 
 @pytest.mark.parametrize(
@@ -58,16 +59,20 @@ def test_everything_exported_has_an_example():
     ],
 )
 def test_every_method_is_tested_in_its_room(room, is_method):
-    assert {name for name, kind in exported().items() if is_method(kind)} == room.keys()
+    lacking = sorted({name for name, kind in exported().items() if is_method(kind)} - room.keys())
+    assert not lacking, f"without an entry among those of their room in tests/examples.py: {lacking}"
+    assert room.keys() <= exported().keys(), "an entry of tests/examples.py that its package does not export"
 
 
 @pytest.mark.parametrize(("method", "page"), methods())
 def test_every_method_cites_its_paper_and_has_a_docs_row(method, page):
     bibliography = (ROOT / "docs" / "references.bib").read_text()
     assert re.search(rf"^@\w+{{{method.cite},$", bibliography, re.MULTILINE), f"{method.cite} is not in references.bib"
-    assert re.search(rf"^\| `{method.__name__}", (ROOT / "docs" / "reference" / f"{page}.md").read_text(), re.MULTILINE)
+    rows = (ROOT / "docs" / "reference" / f"{page}.md").read_text()
+    assert re.search(rf"^\| `{method.__name__}", rows, re.MULTILINE), f"no row in {page}.md: make tables writes it"
     assert method.__doc__
-    assert re.search(r"\d{4}", method.__doc__) or "not a method of that paper" in method.__doc__
+    names_paper = re.search(r"\d{4}", method.__doc__) or "not a method of that paper" in method.__doc__
+    assert names_paper, "the docstring names no paper: (Authors, Venue Year)"
 
 
 def test_every_reference_begins_and_ends():
@@ -80,7 +85,8 @@ def test_every_reference_is_cited_and_every_citation_is_there():
     bibliography = set(re.findall(r"^@\w+{(\w+),$", (ROOT / "docs" / "references.bib").read_text(), re.MULTILINE))
     text = "\n".join(file.read_text() for file in [*ROOT.glob("docs/**/*.md"), *ROOT.glob("src/**/*.py")])
     cited = set(re.findall(r"{cite:[pt]}`(\w+)`", text)) | set(re.findall(r'cite: ClassVar\[str\] = "(\w+)"', text))
-    assert cited == bibliography
+    assert not cited - bibliography, "cited, and not in docs/references.bib"
+    assert not bibliography - cited, "in docs/references.bib, and cited nowhere"
 
 
 def test_the_public_names_are_these():

@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from feint._optional import require
 from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData, NotFitted, one_line
 from feint.signature import Column, Columns
 from feint.victims.formats.estimator_content import TRUSTED, check_content, digest_of, objects
+from feint.victims.formats.estimator_inputs import columns_of, mixes_texts, takes_text
 from feint.victims.inputs import ColumnInputs
 from feint.victims.outputs import label_text
 from feint.victims.raw import Metadata, RawModel, TensorSpec
@@ -47,7 +48,7 @@ class EstimatorModel(RawModel):
         if self.metadata.columns:
             self.metadata = replace(self.metadata, columns=self._with_missing(self.metadata.columns))
         columns = self.metadata.columns
-        text = not columns and _takes_text(estimator)
+        text = not columns and takes_text(estimator)
         rows = (None, len(columns)) if columns else ()  # (): its first step says nothing of its inputs
         self.inputs = (TensorSpec("X", "string", (None,)) if text else TensorSpec("X", "any", rows),)
         shape = (None,) if self.metadata.values == "labels" else (None, len(self.metadata.classes) or None)
@@ -68,7 +69,7 @@ class EstimatorModel(RawModel):
         assert self._method is not None
         values = SCORES[self._method]
         note = NOTE if values == "decisions" else _threshold_note(self.estimator)
-        return Metadata(names, _columns(self.estimator), values, note=note)
+        return Metadata(names, columns_of(self.estimator), values, note=note)
 
     def _with_missing(self, columns: tuple[Column, ...]) -> tuple[Column, ...]:
         """Return the columns with whether the estimator takes a missing value in each: it is asked."""
@@ -196,33 +197,11 @@ def _task(estimator: Any, method: str | None) -> str | None:
     kinds = {"regressor": "regression", "clusterer": "clustering", "outlier_detector": "outlier detection"}
     if kind in kinds:
         return kinds[kind]
-    if _mixes_texts(_first(estimator)):
+    if mixes_texts(estimator):
         return "texts and columns together"
     if method is None:
         return "no classification: it has neither predict_proba nor decision_function nor predict"
     return None
-
-
-def _first(estimator: Any) -> Any:
-    """Return the first part of an estimator that takes the inputs."""
-    return next(iter(_firsts(estimator)))
-
-
-def _firsts(estimator: Any) -> Iterable[Any]:
-    """Yield the fitted parts that take an estimator's inputs: the first steps of its pipelines."""
-    if hasattr(estimator, "steps"):
-        inner = [estimator.steps[0][1]]
-    elif hasattr(estimator, "calibrated_classifiers_"):
-        inner = [calibrated.estimator for calibrated in estimator.calibrated_classifiers_]
-    elif isinstance(getattr(estimator, "estimators_", None), list) and not hasattr(estimator, "estimators_features_"):
-        inner = estimator.estimators_  # of voting, stacking, one against the rest
-    else:  # of searches, thresholds and frozen estimators
-        inner = [getattr(estimator, name, None) for name in ("best_estimator_", "estimator_", "estimator")]
-        inner = [part for part in inner if part is not None and not isinstance(part, str)][:1]
-    for part in inner:
-        yield from _firsts(part)
-    if not inner:
-        yield estimator
 
 
 def _decides_by_pairs(estimator: Any) -> bool:
@@ -242,73 +221,3 @@ def _threshold_note(estimator: Any) -> str | None:
     if threshold == "auto":
         return None
     return f"its own labels depend on the threshold {threshold:.3g}; accuracy and copies are judged by probabilities"
-
-
-def _takes_text(estimator: Any) -> bool:
-    first = _first(estimator)
-    parts = [part for _, part in getattr(first, "transformer_list", [("", first)])]
-    return all(hasattr(_first(part), "build_analyzer") for part in parts)
-
-
-def _mixes_texts(first: Any) -> bool:
-    parts = [part for _, part, _ in getattr(first, "transformers_", [])]
-    return any(hasattr(_first(part), "build_analyzer") for part in parts)
-
-
-def _columns(estimator: Any) -> tuple[Column, ...]:
-    """Return the columns that an estimator was fitted to, with the categories that its encoders know."""
-    names = getattr(estimator, "feature_names_in_", None)
-    count = len(names) if names is not None else getattr(estimator, "n_features_in_", None)
-    if count is None:
-        return ()
-    names = [f"x{i}" for i in range(count)] if names is None else list(map(str, names))
-    known: dict[str, dict[Any, None]] = {}  # what any of several encoders knows; None is a missing value
-    for part in _firsts(estimator):
-        for name, categories in _categories(part, names):
-            known.setdefault(name, {}).update({v if v == v else None: None for v in categories.tolist()})
-    return tuple(_column(name, known.get(name)) for name in names)
-
-
-def _column(name: str, categories: Collection[Any] | None) -> Column:
-    if categories is None:
-        return Column(name)
-    values = [value for value in categories if value is not None]
-    optional = len(values) < len(categories)
-    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
-        integer = all(float(value).is_integer() for value in values)
-        return Column(name, None, optional, integer, float(min(values)), float(max(values)))
-    return Column(name, tuple(map(str, values)), optional)
-
-
-def _categories(part: Any, names: list[str]) -> Iterable[tuple[str, np.ndarray]]:
-    """Yield column and categories of each encoder that sees the inputs themselves."""
-    if hasattr(part, "transformers_"):  # a ColumnTransformer
-        for _, transformer, chosen in part.transformers_:
-            yield from _categories(transformer, _chosen(chosen, names))
-        return
-    steps = [step for _, step in part.steps] if hasattr(part, "steps") else [part]
-    preprocessor = getattr(part, "_preprocessor", None)  # of HistGradientBoosting
-    if preprocessor is not None:
-        steps = [preprocessor]
-        for encoder, chosen in (
-            (e, _chosen(c, names)) for _, e, c in preprocessor.transformers_ if hasattr(e, "categories_")
-        ):
-            yield from zip(chosen, encoder.categories_, strict=False)
-        return
-    encoder = next((step for step in steps if isinstance(getattr(step, "categories_", None), list)), None)
-    if encoder is not None:
-        yield from zip(names, encoder.categories_, strict=False)
-
-
-def _chosen(chosen: Any, names: list[str]) -> list[str]:
-    """Return the names of the columns that a ColumnTransformer chose, by name, number, mask or slice."""
-    if isinstance(chosen, slice):
-        return names[chosen] if isinstance(chosen.start, int | None) else names
-    return [names[key] if isinstance(key, (int, np.integer)) else str(key) for key in _positions(chosen)]
-
-
-def _positions(chosen: Any) -> list[Any]:
-    values = [chosen] if isinstance(chosen, (str, int)) else list(chosen)
-    if values and all(isinstance(value, (bool, np.bool_)) for value in values):
-        return [i for i, value in enumerate(values) if value]
-    return values
