@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,15 @@ def real_data() -> Path:
     if "FEINT_DATA" not in os.environ:
         pytest.skip("FEINT_DATA is not set: no real data sets here")
     return Path(os.environ["FEINT_DATA"])
+
+
+@pytest.fixture
+def ctrl_c():
+    """Sends SIGINT, which raises KeyboardInterrupt as in a terminal, however the tests were started."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: os.kill(os.getpid(), signal.SIGINT)
+    handler = signal.signal(signal.SIGINT, before)
+    assert handler is signal.default_int_handler, "the handler was not put back"
 
 
 @pytest.fixture

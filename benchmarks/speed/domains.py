@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from feint.signature import Column, Columns, Pixels, Text, Tokens
 Row = dict[str, str | float]
 IMAGE = "3×32×32"
 NUMBERS = tuple(Column(f"number_{i}", low=0.0, high=100.0) for i in range(6))
-WORDS = tuple(Column(f"word_{i}", categories=tuple(f"category {k}" for k in range(8))) for i in range(8))
+WORDS = tuple(Column(f"word_{i}", categories=tuple("category"[: k + 1] for k in range(8))) for i in range(8))
 TABLE = Columns(NUMBERS + WORDS)
 REQUESTS, ROUNDS, CLASSES = 50, 20, 10
 SPECS = {
@@ -51,14 +52,19 @@ class Budgeted:
 
 
 def reader(codec: RequestCodec, way: str) -> Read:
-    """Return a function that reads a request of one input as a server does."""
+    """Return a function that reads the next request of one input as a server does: no two are alike."""
     assert codec.model.domain is not None
-    x = codec.model.domain.sample(1, 0)
+    inputs = codec.model.domain.sample(REQUESTS * ROUNDS, 0)[:, None]
     if way == "grpc":
-        message = grpc_codec.encode_request(codec.model, x).SerializeToString()
-        return lambda: grpc_codec.read_request(codec, grpc_codec.decode_request(message))
-    body, headers = json_codec.encode_request(codec.model, x, binary=way == "binary")
-    return lambda: codec.read(body, headers.get(HEADER_LENGTH, ""))
+        messages = cycle([grpc_codec.encode_request(codec.model, x).SerializeToString() for x in inputs])
+        return lambda: grpc_codec.read_request(codec, grpc_codec.decode_request(next(messages)))
+    requests = cycle([json_codec.encode_request(codec.model, x, binary=way == "binary") for x in inputs])
+
+    def read() -> json_codec.DecodedRequest:
+        body, headers = next(requests)
+        return codec.read(body, headers.get(HEADER_LENGTH, ""))
+
+    return read
 
 
 def requests(loop: asyncio.AbstractEventLoop, spec: ModelSpec, way: str) -> Callable[[], Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from feint import hashcash
 from feint.errors import BadInput, OverBudget, ProofRequired, RateLimited, Refused, TooLarge
 from feint.query import Answer, Query
+from feint.runners.interrupts import finishing, interruptible
 from feint.transcript import Transcript
 
 BATCH = 256  # inputs in a query at most
@@ -137,7 +138,9 @@ class CountingOracle:
         while len(granted) and refusal is None:
             batch = granted[:size]
             try:
-                x_answered, p = self._answer(batch)
+                with finishing():
+                    x_answered, p = self._answer(batch)
+                    self.transcript.record(x_answered, p)
             except (
                 OverBudget,
                 RateLimited,
@@ -151,7 +154,6 @@ class CountingOracle:
             except Refused as error:
                 refusal = error
             else:
-                self.transcript.record(x_answered, p)
                 answers.append(p)
                 granted = granted[len(p) :]
         self.refusal = refusal or self.refusal
@@ -176,7 +178,8 @@ class CountingOracle:
             except ProofRequired as demand:
                 if demand.puzzle is None or stamp:
                     raise
-                stamp = hashcash.solve(demand.puzzle)
+                with interruptible():
+                    stamp = hashcash.solve(demand.puzzle)
             except RateLimited as demand:
                 if self.waited + demand.retry_after > self._patience or demand.retry_after == math.inf:
                     raise

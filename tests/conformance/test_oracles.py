@@ -34,6 +34,20 @@ def test_one_input_is_one_query_however_they_are_batched():
     assert_close(p, Service(Linear()).oracle(client="b", budget=600).ask(X))
 
 
+def test_ctrl_c_keeps_the_answers_that_are_under_way(ctrl_c):
+    service = Service(Linear())
+
+    def send(query):
+        ctrl_c()
+        return service(query)
+
+    held = CountingOracle(send, budget=600)
+    with pytest.raises(KeyboardInterrupt):
+        held.ask(X)
+    assert held.asked == service.ledger["anonymous"].queries == 256
+    assert torch.equal(held.transcript.x, X[:256])
+
+
 @pytest.mark.parametrize("budget", [1, 255, 256, 257, 599])
 def test_it_stops_at_its_budget_and_keeps_what_it_got(budget):
     service, held = oracle(budget)

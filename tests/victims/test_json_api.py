@@ -2,6 +2,8 @@
 
 import json
 import math
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -60,6 +62,36 @@ def test_answers_are_kept_on_disk_and_paid_once(tmp_path):
         assert torch.equal(again(torch.cat([X, X])), torch.cat([first, first]))
     assert len(api.bodies) == 5
     assert again.asked == 5
+
+
+def test_ctrl_c_loses_no_answer_that_is_paid_for(tmp_path, ctrl_c):
+    def answer(body):
+        if len(api.bodies) == 3:  # the request is on its way
+            ctrl_c()
+        return json_api.label_and_score(body)
+
+    api = Api(answer)
+    with serving(api) as url:
+        path = write(tmp_path, url)
+        with pytest.raises(KeyboardInterrupt):
+            victims.load_any(path, domain=DOMAIN)(X)
+        assert len(api.bodies) == 3
+        model = victims.load_any(path, domain=DOMAIN)
+        assert model.asked == 3
+        assert torch.allclose(model(X).softmax(-1)[:, 1], TRUE.float(), atol=1e-6)
+    assert len(api.bodies) == 5
+
+
+def test_ctrl_c_ends_a_wait_for_a_rate_limit(tmp_path, ctrl_c):
+    api = Api(json_api.label_and_score, (status(429, **{"retry-after": "30"}),))
+    with serving(api) as url:
+        model = victims.load_any(write(tmp_path, url), domain=DOMAIN)
+        threading.Timer(0.5, ctrl_c).start()
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            model(X)
+        assert time.monotonic() - start < 15
+    assert model.asked == 0
 
 
 def test_answers_before_a_failure_are_kept(tmp_path):

@@ -13,6 +13,7 @@ from typing import Any
 from feint._optional import require
 from feint.errors import BadInput, FeintError, RateLimited, Refused, TimedOut, TooLarge, Unreachable, one_line
 from feint.openinference import status
+from feint.runners.interrupts import interruptible
 
 MAX_LINE = 200  # characters of an answer that an error shows
 PATIENCE = 600.0  # seconds for which one request waits where the server demands it, repetitions included
@@ -69,7 +70,7 @@ class JsonTransport:
         attempt, reply = 0, self._send(body, last=not self._retries)
         while attempt < self._retries and (reply is None or reply.status_code >= 500):
             pause = BACKOFF * 2**attempt * random.uniform(0.5, 1.0)  # so that clients do not repeat together
-            time.sleep(max(pause, 0.0 if reply is None else self._demanded(reply)))
+            _sleep(max(pause, 0.0 if reply is None else self._demanded(reply)))
             attempt += 1
             on_repeat()
             reply = self._send(body, last=attempt == self._retries)
@@ -103,7 +104,7 @@ class JsonTransport:
             self._wait(reply)
 
     def _keep_rate(self) -> None:
-        time.sleep(max(0.0, self._next - time.monotonic()))
+        _sleep(max(0.0, self._next - time.monotonic()))
         if self._rate:
             self._next = time.monotonic() + 1 / self._rate
 
@@ -134,7 +135,7 @@ class JsonTransport:
                 f"set rate in victim.toml, and go on in {seconds:g} seconds: what was answered is kept", seconds,
             )  # fmt: skip
         self._waited += seconds
-        time.sleep(seconds)
+        _sleep(seconds)
 
     def _error(self, reply: Any) -> FeintError:
         code, text = reply.status_code, _text(reply)
@@ -152,6 +153,11 @@ class JsonTransport:
         if code in (404, 405):
             return BadInput(got, "an address that answers", "check url and method in victim.toml")
         return BadInput(got, "a request that the API takes", "compare template in victim.toml with its documentation")
+
+
+def _sleep(seconds: float) -> None:
+    with interruptible():
+        time.sleep(seconds)
 
 
 def retry_after(header: str | None, now: float) -> float:

@@ -17,6 +17,7 @@ from feint.openinference.json_codec import unreadable
 from feint.openinference.model_spec import ModelSpec, spec_from_metadata
 from feint.oracle import CountingOracle, Oracle, account
 from feint.query import Answer, Query
+from feint.runners.interrupts import interruptible
 from feint.signature import Domain
 from feint.transcript import Transcript
 
@@ -79,7 +80,8 @@ class RemoteService:
 
     def __call__(self, query: Query) -> Answer:
         """Return the answer to a query. The service's refusals are raised as they would be in this process."""
-        time.sleep(max(0.0, query.time - time.time()))
+        with interruptible():
+            time.sleep(max(0.0, query.time - time.time()))
         try:
             return self._ask(query)
         except ProofRequired as demand:
@@ -99,7 +101,8 @@ class RemoteService:
             raise ProofRequired(
                 f"a puzzle of {puzzle.bits} bits", f"at most {self.most_bits}", "ask less, or raise most_bits"
             )
-        return hashcash.solve(puzzle)
+        with interruptible():
+            return hashcash.solve(puzzle)
 
     def _key(self, client: str) -> str:
         if client not in self._keys:

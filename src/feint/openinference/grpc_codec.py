@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from google.protobuf.message import DecodeError
 from feint.errors import BadInput
 from feint.openinference import proto, status, tensors
 from feint.openinference.json_codec import (
+    KNOWN_HEADER,
     DecodedRequest,
     RequestCodec,
     check_outputs,
@@ -22,6 +24,7 @@ from feint.openinference.json_codec import (
 from feint.openinference.long_messages import PackedNumbers, cut_numbers, from_packed
 from feint.openinference.messages import InputTensor
 from feint.openinference.model_spec import MALFORMED, ModelSpec
+from feint.openinference.request_layout import RequestLayout
 from feint.openinference.tensors import Array
 
 DOMAIN = "feint"  # of the errors' reasons
@@ -34,6 +37,14 @@ class RequestMessage(NamedTuple):
 
     message: Any
     packed: Mapping[int, PackedNumbers] = MappingProxyType({})
+
+
+class MessageForm(NamedTuple):
+    """Layout of a message's inputs, whether any has typed contents, and its stamp."""
+
+    layout: RequestLayout
+    typed: bool
+    stamp: str
 
 
 def decode_request(message: bytes) -> RequestMessage:
@@ -61,27 +72,51 @@ def read_request(codec: RequestCodec, request: RequestMessage) -> DecodedRequest
         BadInput: For anything but a request to the codec's model.
     """
     message, packed = request
-    inputs = [InputTensor(tensor.name, list(tensor.shape), tensor.datatype) for tensor in message.inputs]
-    raw, datatypes = message.raw_input_contents, codec.datatypes(inputs)
+    raw = [*message.raw_input_contents]
+    form = _form(codec, message, raw)
+    if raw and (len(raw) != len(message.inputs) or packed or form.typed):
+        raise BadInput(
+            "tensors with more than one form of contents", "raw or typed contents", "send one for each input"
+        )
+    if raw:
+        x = form.layout.from_raw(raw)
+    else:
+        kinds = enumerate(zip(message.inputs, form.layout.datatypes, strict=True))
+        x = form.layout.from_arrays(
+            from_packed(packed[i], kind, tensor.shape) if i in packed
+            else tensors.from_contents(tensor.contents, kind, tensor.shape)
+            for i, (tensor, kind) in kinds
+        )  # fmt: skip
+    return codec.request(x, message.id, form.stamp, binary=bool(raw))
+
+
+def _form(codec: RequestCodec, message: Any, raw: Sequence[bytes]) -> MessageForm:
+    """Return what a message says beside its numbers; errors are those of `read_request`."""
+    if raw and sum(map(len, raw)) <= tensors.PIECE:
+        rest = proto.ModelInferRequest()
+        rest.CopyFrom(message)
+        rest.ClearField("raw_input_contents")
+        rest.ClearField("id")
+        if rest.ByteSize() <= KNOWN_HEADER:
+            return _known_form(codec, rest.SerializeToString())
+    return _read_form(codec, message)
+
+
+@lru_cache(maxsize=1024)
+def _known_form(codec: RequestCodec, message: bytes) -> MessageForm:
+    """Return the form of a message without its raw contents: a client sends the same with each batch of one size."""
+    return _read_form(codec, decode("ModelInferRequest", message))
+
+
+def _read_form(codec: RequestCodec, message: Any) -> MessageForm:
+    inputs = [InputTensor(tensor.name, tuple(tensor.shape), tensor.datatype) for tensor in message.inputs]
+    layout = codec.layout(inputs)
     check_outputs(message.outputs, codec.model.output)
     for tensor in (*message.outputs, *message.inputs):
         if unserved := [name for name in UNSERVED if name in tensor.parameters]:
             raise BadInput(f"{unserved[0]}, which is not served", "the tensor itself", "leave the parameter out")
-    typed = packed or any(tensor.HasField("contents") for tensor in message.inputs)
-    if raw and (len(raw) != len(inputs) or typed):
-        raise BadInput(
-            "tensors with more than one form of contents", "raw or typed contents", "send one for each input"
-        )
-    arrays = {}
-    for i, (tensor, datatype) in enumerate(zip(inputs, datatypes, strict=True)):
-        if raw:
-            arrays[tensor.name] = tensors.from_raw(raw[i], datatype, tensor.shape)
-        elif i in packed:
-            arrays[tensor.name] = from_packed(packed[i], datatype, tensor.shape)
-        else:
-            arrays[tensor.name] = tensors.from_contents(message.inputs[i].contents, datatype, tensor.shape)
     stamp = message.parameters["stamp"].string_param if "stamp" in message.parameters else ""
-    return codec.request(codec.model.decode(arrays), message.id, stamp, binary=bool(raw))
+    return MessageForm(layout, any(tensor.HasField("contents") for tensor in message.inputs), stamp)
 
 
 def write_response(model: ModelSpec, request: DecodedRequest, q: Array) -> Any:

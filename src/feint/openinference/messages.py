@@ -37,7 +37,7 @@ class InputTensor(Struct, gc=False, omit_defaults=True):
     """An input; its data stay undecoded until the shape bounds their number."""
 
     name: str
-    shape: Annotated[list[Count], Meta(extra_json_schema={"minItems": 1})]
+    shape: Annotated[tuple[Count, ...], Meta(extra_json_schema={"minItems": 1})]
     datatype: Annotated[str, Meta(extra_json_schema={"enum": list(DATATYPES)})]
     data: Values | UnsetType = UNSET
     parameters: InputParameters | None = None

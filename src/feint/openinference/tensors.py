@@ -16,7 +16,8 @@ from feint.errors import BadInput
 Array = np.ndarray
 PIECE = 2**16  # bytes of JSON that are decoded at once: a list takes 30 times the memory of its array
 BESIDE = 256  # bytes of brackets and white space that a long list may have beside each string
-LENGTH = struct.Struct("<I")
+LENGTH = struct.Struct("<I")  # of a string in raw contents, before its UTF-8
+NUMBER = struct.Struct("<d")
 COMMA, OPEN, CLOSE = b",[]"
 NAMES = {str: "strings", int: "integers of the datatype", float: "finite numbers", bool: "booleans"}
 FLAT = bytes.maketrans(b"[]", b"  ")

@@ -133,16 +133,18 @@ class Columns(Domain):
         return {tensor.name: arrays[tensor.name].reshape(len(x), *(1 for _ in tensor.shape)) for tensor in tensors}
 
     @cached_property
-    def _limits(self) -> tuple[Array, Array]:
-        """Whether each value may be missing, and how many codes it has; infinitely many for numbers."""
-        counts = [np.inf if column.categories is None else len(column.categories) for column in self.columns]
-        return np.array([column.optional for column in self.columns]), np.array(counts)
+    def _limits(self) -> tuple[Array, Array, Array, Array]:
+        """Whether each value may be missing and whether it is a code, the least and the greatest one."""
+        most = np.finfo(self.dtype).max
+        counts = [len(column.categories or ()) for column in self.columns]
+        coded = np.array([column.categories is not None for column in self.columns])
+        optional = np.array([column.optional for column in self.columns])
+        return optional, coded, np.where(coded, 0.0, -most), np.where(coded, np.array(counts) - 1.0, most)
 
     def check_values(self, x: Array) -> None:
-        optional, counts = self._limits
-        coded = np.isfinite(counts)
-        codes = ~coded | ((x >= 0) & (x < counts) & (x == np.rint(x)))
-        if not ((np.isfinite(x) & codes) | (np.isnan(x) & optional)).all():
+        optional, coded, low, high = self._limits
+        present = (x >= low) & (x <= high) & (np.where(coded, np.rint(x), x) == x)
+        if not (present.all() or (present | (np.isnan(x) & optional)).all()):
             self._raise_for_values(x)
 
     def _raise_for_values(self, x: Array) -> None:
@@ -190,7 +192,7 @@ class Columns(Domain):
     def blend(self, a: Array, b: Array, share: float, seed: int) -> Array:
         """Return rows between those of `a` and `b`: numbers are averaged, categories and gaps taken from either."""
         taken = np.random.default_rng(seed).random(a.shape) < share
-        coded = ~np.isinf(self._limits[1])
+        _, coded, _, _ = self._limits
         mixed = np.where(coded | np.isnan(a) | np.isnan(b), np.where(taken, b, a), (1 - share) * a + share * b)
         return self.clip(mixed)
 

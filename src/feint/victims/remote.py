@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from feint.errors import Refused, Unreachable
 from feint.models.simplex import log_probabilities
+from feint.runners.interrupts import finishing
 from feint.signature import Columns, Domain, mark
 from feint.victims.adapter import AdaptedModel
 from feint.victims.answer_cache import AnswerCache, answers_file
@@ -109,14 +110,15 @@ class FromAnswers(nn.Module):
             raise self.gone
         if not len(x):
             return
-        self.meter.charge(len(x))
-        try:
-            p, refusal = self._ask(x)
-        except Unreachable as error:
-            self.gone, self._until = error, time.monotonic() + PAUSE
-            raise
-        if len(p):
-            self.cache.add(marks[: len(p)], p.cpu().numpy().astype(np.float32), self._remarks())
+        with finishing():  # or Ctrl-C would lose answers that are paid for
+            self.meter.charge(len(x))
+            try:
+                p, refusal = self._ask(x)
+            except Unreachable as error:
+                self.gone, self._until = error, time.monotonic() + PAUSE
+                raise
+            if len(p):
+                self.cache.add(marks[: len(p)], p.cpu().numpy().astype(np.float32), self._remarks())
         if refusal is not None:
             raise refusal
 
