@@ -1,4 +1,4 @@
-"""The whole way from a mark to a verdict, for a table and for texts: a copy is claimed, an innocent is not."""
+"""The whole way from a mark to a verdict, for a table, texts and tokens: a copy is claimed, an innocent is not."""
 
 import contextlib
 import json
@@ -18,11 +18,15 @@ from feint.ownership import Mark, OrdinaryInputs, Policy, Triggers, claim, commi
 from feint.ownership.commitment import draw_salt, find, salted_digest
 from feint.ownership.controls import control_answers
 from feint.service import Service
-from feint.signature import Column, Columns, Text
+from feint.signature import Column, Columns, Text, Tokens
 
 CLASSES = 4
 TRAINING = Training(epochs=10, batch_size=64, learning_rate=0.01, optimizer="adamw")
-DOMAINS = {"table": Columns(tuple(Column(f"x{i}", low=0.0, high=1.0) for i in range(4))), "text": Text(11)}
+DOMAINS = {
+    "table": Columns(tuple(Column(f"x{i}", low=0.0, high=1.0) for i in range(4))),
+    "text": Text(11),
+    "tokens": Tokens(4, 33),
+}
 POLICY = Policy(most_false=0.4)
 
 SETTINGS = """
@@ -43,6 +47,8 @@ def rows(domain, count, seed):
         x = domain.sample(count, seed)
         return x, x[:, :2]
     words = np.random.default_rng(seed).integers(0, 8, (count, 4))
+    if isinstance(domain, Tokens):
+        return words + 8 * np.arange(4) + 1, (words[:, :2] + 0.5) / 8
     lines = (" ".join(f"{chr(97 + place)}{word}" for place, word in enumerate(row)) for row in words)
     return np.array([list(line.encode()) for line in lines], np.uint8), (words[:, :2] + 0.5) / 8
 

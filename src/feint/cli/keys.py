@@ -108,6 +108,7 @@ def list_(*, file: Path = FILE) -> None:
     import time
 
     from feint.gateway.auth.keyfile import Keys
+    from feint.i18n import aligned
 
     now = time.time()
     rows = [
@@ -125,9 +126,7 @@ def list_(*, file: Path = FILE) -> None:
         for key in Keys(file).all()
     ]
     table = [("id", "client", "tenant", "group", "roles", "models", "state", "created", "expires"), *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(aligned(table))
 
 
 @keys.command

@@ -3,7 +3,7 @@
 import datetime
 import math
 
-from feint.i18n import Catalog
+from feint.i18n import Catalog, aligned
 from feint.ownership.claim import AccountEvidence, Claim
 from feint.ownership.comparison import Evidence
 from feint.ownership.ordinary import least_as_good
@@ -106,12 +106,6 @@ class ClaimText(Catalog):
         tables = [aligned(rows) for rows in (self.evidence_table(result), self.account_table(result)) if rows]
         notes = self.notes(result)
         return "\n".join([verdict, *self.whose(result), *against, "", "\n\n".join(tables), "", *notes])
-
-
-def aligned(rows: list[list[str]]) -> str:
-    """Return a table as text with aligned columns."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def _agreement(part: Evidence) -> list[str]:
