@@ -109,10 +109,7 @@ class SqliteStore:
             raise _lost(error) from error
 
     async def erase(self, name: AccountName) -> bool:
-        """Erase an account, as `Store.erase`; the file's pages are overwritten, and its log is truncated.
-
-        Where another process reads the file all the time, the log still holds it: `StoreLost` is raised.
-        """
+        """Erase an account, as `Store.erase`; the file's pages are overwritten, and its log, which no reader may keep."""
         try:
             return await asyncio.to_thread(self._erase, name)
         except sqlite3.Error as error:
