@@ -109,7 +109,7 @@ class SqliteStore:
             raise _lost(error) from error
 
     async def erase(self, name: AccountName) -> bool:
-        """Erase an account, as `Store.erase`; the file's pages are overwritten, and its log, which no reader may keep."""
+        """Erase an account, as `Store.erase`; the file's pages are overwritten, and its log is emptied."""
         try:
             return await asyncio.to_thread(self._erase, name)
         except sqlite3.Error as error:
