@@ -171,11 +171,38 @@ def test_what_was_lost_while_no_gateway_ran_is_seen_at_the_start(ledger, tmp_pat
         ledger.save()
         assert ask(client).status_code == 200
     getattr(ledger, fault)()
-    with pytest.raises(StoreRolledBack, match="mark"), running(settings(tmp_path, ledger.url, mark=mark)):
+    with (
+        pytest.raises(StoreRolledBack, match="feint ledger accept"),
+        running(settings(tmp_path, ledger.url, mark=mark)),
+    ):
         pass
     mark.unlink()
     with served(tmp_path, ledger.url, mark=mark):
         pass
+
+
+@pytest.mark.parametrize("known_by", ["mark", pytest.param("redis", marks=pytest.mark.redis)])
+def test_a_start_takes_no_ledger_that_is_known_to_have_lost_data_until_its_operator_does(tmp_path, run_cli, known_by):
+    """Or whoever starts a gateway again, as a supervisor does, would give budgets and evidence back."""
+    kept = tmp_path / "ledger.mark" if known_by == "mark" else None
+    with RedisFaults(tmp_path) if known_by == "redis" else SqliteFaults(tmp_path / "ledger.db") as ledger:
+        with served(tmp_path, ledger.url, mark=kept) as (_, client, _):
+            if known_by == "redis":
+                ledger.evict()
+                assert ask(client).status_code == 503
+        if known_by == "mark":
+            ledger.empty()
+        for _ in range(2):
+            with pytest.raises(StoreRolledBack), running(settings(tmp_path, ledger.url, mark=kept)):
+                pass
+        lines = ["keys.anonymous = true", "operator.audit_log = 'audit.jsonl'", "models.toy.path = 'toy.onnx'"]
+        lines += [f"ledger.store = '{ledger.url}'", *["ledger.mark = 'ledger.mark'"] * bool(kept)]
+        (tmp_path / "gateway.toml").write_text("\n".join(lines))
+        code, out, _ = run_cli("ledger accept gateway.toml")
+        assert (code, "taken as it is" in out) == (0, True)
+        assert '"action":"ledger accepted"' in (tmp_path / "audit.jsonl").read_text()
+        with served(tmp_path, ledger.url, mark=kept):
+            pass
 
 
 def test_ledger_that_only_went_on_is_taken_at_the_start(ledger, tmp_path):

@@ -102,6 +102,18 @@ def test_a_wrong_key_leaves_its_id_and_address_whatever_the_page(path):
     assert "secret" not in json.dumps(line)
 
 
+def test_a_key_in_a_path_an_id_or_a_user_agent_is_in_no_line():
+    """Clients put it there by mistake: in a URL that is made of variables, or a header that is copied."""
+    records, key = [], f"feint_{ID}_secret"
+    headers = {"User-Agent": f"api_{key}", "X-Request-ID": f"Bearer {key}", "Authorization": "Bearer k"}
+    with running(gateway(keys=CALLERS, observer=records.append)) as url:
+        httpx2.post(f"{url}/v2/models/{key}/infer", headers=headers)
+    (line,) = lines_of(records)
+    assert "secret" not in json.dumps(line)
+    assert line["url"] == {"path": f"/v2/models/feint_{ID}_…/infer"}
+    assert line["user_agent"] == {"original": f"api_feint_{ID}_…"}
+
+
 def test_the_id_in_a_request_names_it_where_no_header_does():
     records = []
     served = gateway(keys=CALLERS, observer=records.append)

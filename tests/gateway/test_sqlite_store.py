@@ -306,6 +306,33 @@ def test_a_reader_of_a_ledger_with_a_long_log_keeps_no_commit_out(path, monkeypa
     assert in_a_store(path, scene, timeout=1.0) >= 3
 
 
+def test_nothing_of_an_erased_client_is_left_in_the_files_of_a_ledger_in_use(path):
+    async def scene(store):
+        for _ in range(100):
+            await add(store, "zebulon")
+            await add(store, "b")
+        assert await store.erase(AccountName("client", "zebulon"))
+        await add(store, "b")
+        return [file.name for file in path.parent.iterdir() if b"zebulon" in file.read_bytes()]
+
+    assert in_a_store(path, scene) == []
+
+
+def test_an_erasure_is_no_success_while_a_reader_keeps_the_log(path, monkeypatch):
+    monkeypatch.setattr(sqlite_file, "PATIENCE", 0.2)
+
+    async def scene(store):
+        await add(store)
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM accounts").fetchall()
+            with pytest.raises(StoreLost):
+                await store.erase(AccountName("client", "a"))
+        return await store.erase(AccountName("client", "a")), await store.clients()
+
+    assert in_a_store(path, scene) == (False, [])
+
+
 def test_a_commit_that_cannot_be_written_leaves_no_transaction_open(path):
     async def scene(store):
         transaction = LedgerSession(store).begin("a")

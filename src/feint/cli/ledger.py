@@ -90,11 +90,35 @@ def erase(settings: Path, client: str, /, *, group: bool = False) -> None:
 
     table, name = read(settings), _name(client, group)
     accounts.check_stored(table)
-    accounts.enter(table, "erased", name, person())
+    accounts.enter(table, "account erased", person(), **{name.kind: name.name})
     erased = asyncio.run(accounts.erase(table, name))
     parts = [f"its account of {model}" for model in erased.models] + [f"{erased.keys} keys"] * bool(erased.keys)
     parts += [f"its group {erased.group}, which has no other client"] * bool(erased.group)
     print(f"erased of {client}: {', '.join(parts) or 'nothing, as nothing was stored'}")
+
+
+@ledger.command
+def accept(settings: Path, /) -> None:
+    """Take a ledger that has lost data as it is: clients get back what of their budgets and evidence is gone.
+
+    A gateway does not start with such a ledger, and one that runs answers nobody until it is reloaded or restarted.
+
+    Example: `feint ledger accept gateway.toml`
+
+    Args:
+        settings: Settings file of the gateway.
+    """
+    import asyncio
+
+    from feint.gateway import accounts
+    from feint.gateway.server import readiness
+    from feint.gateway.settings_file import read
+
+    table = read(settings)
+    accounts.check_stored(table)
+    accounts.enter(table, "ledger accepted", person())
+    asyncio.run(readiness.accept_ledgers(table))
+    print("the ledger is taken as it is: reload the gateways that run (SIGHUP), or restart them")
 
 
 @ledger.command
@@ -154,5 +178,5 @@ def _account(settings: Path, client: str, model: str, *, group: bool, reset: boo
     table, name = read(settings), _name(client, group)
     account = asyncio.run(accounts.read(table, _model(table, model), name, reset=reset))
     if reset:
-        accounts.enter(table, "reset", name, person())
+        accounts.enter(table, "account reset", person(), **{name.kind: name.name})
     return account

@@ -97,12 +97,12 @@ async def _erased(settings: Settings, model: str, name: AccountName) -> bool:
         return await store.erase(name)
 
 
-def enter(settings: Settings, action: str, name: AccountName, by: str) -> None:
-    """Enter an operator's change of an account into the audit log, if there is one; raise `NotWritten`."""
+def enter(settings: Settings, action: str, by: str, **changed: str) -> None:
+    """Enter an operator's change of the ledger into the audit log, if there is one; raise `NotWritten`."""
     if settings.operator.audit_log is not None:
         key = read_key(settings.operator.audit_key_env, settings.operator.audit_key_file)
         with AuditLog(settings.operator.audit_log, key) as log:
-            log.enter(f"account {action}", **{name.kind: name.name}, by=by, durable=True)
+            log.enter(action, **changed, by=by, durable=True)
 
 
 def _cleared(account: Snapshot) -> ChangeSet:

@@ -124,13 +124,19 @@ class AppState:
         except NotWritten as error:
             log.warning("the ledger's mark: %s", one_line(error))
 
-    async def accept_ledgers(self, marks: Mapping[str, LedgerMark]) -> None:
-        """Take the ledgers as they are, those of `marks` where they hold these; raise errors as `check_ledger`."""
+    async def accept_ledgers(self) -> None:
+        """Take the ledgers as they are, whatever they have lost; raise errors as `check_ledger`."""
+        for endpoint in self.gateway.endpoints.values():
+            endpoint.session.accept()
+        with explained(self.ledgers.url):
+            for name in (*self.gateway.endpoints, TRIAL):
+                await accept(self.ledgers[name].store)
+
+    def expect_marks(self) -> None:
+        """Take a ledger for whole where it holds its mark, if one was kept. Raises `DamagedFile`."""
+        marks = self.marks
         for name, endpoint in self.gateway.endpoints.items():
             endpoint.session.accept(marks.get(name))
-        with explained(self.ledgers.url):
-            for name in {*self.gateway.endpoints, TRIAL} - marks.keys():
-                await accept(self.ledgers[name].store)
 
     async def check_ledger(self) -> None:
         """Read the ledger of each model, and write into one; raise `StoreLost`, with address and cause.

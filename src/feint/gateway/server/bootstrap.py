@@ -57,7 +57,10 @@ async def load(
 
 
 async def tried(state: AppState, ledgers: Ledgers | None = None) -> AppState:
-    """Return the gateway, after a try of every rule and of each model's ledger, which is taken as it is now.
+    """Return the gateway, after a try of every rule and of each model's ledger.
+
+    A reload takes the ledger as it is now. A start does not: a supervisor that starts a gateway again, or one more of
+    them, would give back budgets and evidence that the ledger is known to have lost.
 
     Ledgers other than `ledgers` are closed where anything fails.
 
@@ -68,8 +71,10 @@ async def tried(state: AppState, ledgers: Ledgers | None = None) -> AppState:
         for name, loaded in state.models.items():
             with _naming(name):
                 await check_decision(loaded)
-        marks = state.marks if ledgers is None else {}  # a reload takes the ledger as it is
-        await state.accept_ledgers(marks)
+        if ledgers is None:
+            state.expect_marks()
+        else:  # whoever asks for a reload takes the ledger as it is; a start may be nobody's decision
+            await state.accept_ledgers()
         await state.check_ledger()
         warnings = await settings_warnings(state.ledgers[TRIAL].store)
     except FeintError as error:

@@ -6,11 +6,13 @@ from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 from feint.errors import BadInput, FeintError, Refused, StoreLost, StoreRolledBack
+from feint.gateway.accounts import stored
 from feint.gateway.app import Authenticator
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.changes import AccountName, ChangeSet
 from feint.gateway.redaction import address, redacted
+from feint.gateway.settings import Settings
 from feint.gateway.stores.base import Store
 from feint.ledger import Account
 
@@ -55,6 +57,19 @@ async def accept(store: Store) -> None:
     """Take a ledger as it is, whatever it has lost; raise `StoreLost`."""
     if isinstance(store, CanLoseParts):
         await store.accept()
+
+
+async def accept_ledgers(settings: Settings) -> None:
+    """Take the ledgers of all models as they are, and forget what they should hold at the next start.
+
+    `StoreLost` is raised where a store does not answer, and `BadInput` for a ledger in memory.
+    """
+    with explained(settings.ledger.store):
+        for model in (*settings.models, TRIAL):
+            async with stored(settings, model) as store:
+                await accept(store)
+    if settings.ledger.mark is not None:
+        settings.ledger.mark.unlink(missing_ok=True)
 
 
 async def settings_warnings(store: Store) -> Sequence[str]:

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from feint.errors import StoreRolledBack
 from feint.gateway.changes import NEVER, AccountName, ChangeSet, Kind, Outcome, Snapshot
 
-ACCEPT = "restore it, or take it as it is: reload the gateway, or restart it without the file [ledger] mark"
+ACCEPT = "restore it, or take it as it is: feint ledger accept SETTINGS, and reload or restart the gateway"
 
 
 class Store(Protocol):

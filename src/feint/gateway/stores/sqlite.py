@@ -109,7 +109,7 @@ class SqliteStore:
             raise _lost(error) from error
 
     async def erase(self, name: AccountName) -> bool:
-        """Erase an account, as `Store.erase`; the file's pages are overwritten."""
+        """Erase an account, as `Store.erase`; the file's pages are overwritten, and its log is emptied."""
         try:
             return await asyncio.to_thread(self._erase, name)
         except sqlite3.Error as error:
@@ -129,7 +129,7 @@ class SqliteStore:
             file.execute("BEGIN IMMEDIATE")
             deleted = erase(file, self.model, name)
             file.execute("COMMIT")
-        sqlite_file.checkpoint(self.path)  # or the log would still hold it
+        sqlite_file.empty_log(self.path)
         return deleted
 
     def _clients(self, most: int, kind: Kind) -> list[tuple[str, dict[str, float]]]:

@@ -108,6 +108,20 @@ def checkpoint(path: Path) -> None:
             raise sqlite3.OperationalError("another process is using the file")
 
 
+def empty_log(path: Path) -> None:
+    """Bring the write-ahead log into the file and truncate it, so that it holds nothing of what was there before.
+
+    Raises:
+        sqlite3.OperationalError: Another process is reading the file all the time, or it cannot be written.
+    """
+    deadline = time.monotonic() + PATIENCE
+    with closing(connect(path, wait=BRIEF)) as file:
+        while file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            if time.monotonic() > deadline:
+                raise sqlite3.OperationalError("another process is using the file")
+            time.sleep(BRIEF)
+
+
 def identity(path: Path) -> tuple[int, int]:
     """Return device and inode of the file, which may have been replaced. Raises `OSError`."""
     status = path.stat()

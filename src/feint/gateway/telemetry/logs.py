@@ -12,7 +12,7 @@ import msgspec
 from feint import __version__
 from feint.gateway import error_responses
 from feint.gateway.record import RequestRecord
-from feint.gateway.redaction import redacted
+from feint.gateway.redaction import redacted, without_keys
 from feint.gateway.request_context import RequestContext, current
 from feint.gateway.telemetry.audit_chain import Head, rfc3339
 from feint.gateway.telemetry.throttle import Throttle
@@ -119,16 +119,19 @@ class Logs:
 
 
 def origin(context: RequestContext) -> dict[str, Any]:
-    """Return the fields of a request's origin, without those that are not known."""
+    """Return the fields of a request's origin, without those that are not known.
+
+    A client may put its key into a path, an id or the name of its program.
+    """
     values: dict[str, Any] = {}
     if context.path:
-        values["url"] = {"path": context.path}
+        values["url"] = {"path": without_keys(context.path)}
     if context.address:
         values["client"] = {"address": context.address}
     if context.agent:
-        values["user_agent"] = {"original": context.agent}
+        values["user_agent"] = {"original": without_keys(context.agent)}
     if context.id:
-        values["http"] = {"request": {"id": context.id}}
+        values["http"] = {"request": {"id": without_keys(context.id)}}
     if context.trace:
         values["trace"] = {"id": context.trace.trace}
     return values
