@@ -92,7 +92,8 @@ def test_a_start_by_recipe_begins_with_other_weights_than_a_victim_of_its_seed()
 def test_images_of_a_start_are_scaled_to_the_network():
     network = replace(NETWORK, domain=replace(NETWORK.domain, shape=(1, 12, 12)))
     start = Pretrained("digits/train:0/4", BRIEF)
-    learn(network, torch.rand(10, 1, 12, 12), Y[:10], replace(BRIEF, start=start))
+    model = learn(network, torch.rand(10, 1, 12, 12), Y[:10], replace(BRIEF, start=start))
+    assert model(torch.rand(2, 1, 12, 12)).isfinite().all()
 
 
 def test_a_trained_network_in_a_directory_is_a_start(tmp_path, public):

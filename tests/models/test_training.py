@@ -193,7 +193,8 @@ def test_the_holdout_keeps_the_best_epoch_not_the_last():
 
 @pytest.mark.parametrize("n", [1, 2, 3, 21])
 def test_any_number_of_inputs_trains_a_network_with_batch_normalisation(n):
-    learn(Network("resnet20", (1, 8, 8), 3), X[:n], Y[:n], Training(epochs=1, batch_size=2))
+    model = learn(Network("resnet20", (1, 8, 8), 3), X[:n], Y[:n], Training(epochs=1, batch_size=2))
+    assert all(values.isfinite().all() for values in model.state_dict().values())
 
 
 def test_soft_and_hard_targets_say_the_same_when_they_are_the_same():

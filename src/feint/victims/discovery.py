@@ -21,7 +21,8 @@ from feint.victims.formats.estimator import load_estimator
 from feint.victims.formats.foreign import refuse_foreign, refuse_foreign_json, refuse_start
 from feint.victims.formats.hugging_face import load_hugging_face
 from feint.victims.formats.onnx import OnnxFile
-from feint.victims.formats.pickles import SUFFIXES, is_pickle, refuse_pickle
+from feint.victims.formats.pickle_content import is_pickle
+from feint.victims.formats.pickles import SUFFIXES, refuse_pickle
 from feint.victims.formats.torch_files import TorchFile, is_torch_archive
 from feint.victims.formats.torch_module import TorchModel
 from feint.victims.json_api.model import JsonApiModel
