@@ -158,7 +158,7 @@ def _oracle(
     if model is None:
         raise BadInput(f"{suspect} without a model", "the model's name", "name it: --model NAME")
     from feint.client import RemoteService
-    from feint.victims.meter import Meter
+    from feint.paid.meter import Meter
 
     oracle = RemoteService(suspect, model=model, keys=keys).oracle(budget=budget, past=past)
     limit_calls(suspect, Meter(), budget)
