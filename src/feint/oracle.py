@@ -13,8 +13,8 @@ from torch import Tensor
 
 from feint import hashcash
 from feint.errors import BadInput, OverBudget, ProofRequired, RateLimited, Refused, TooLarge
+from feint.paid.interrupts import finishing, interruptible
 from feint.query import Answer, Query
-from feint.runners.interrupts import finishing, interruptible
 from feint.transcript import Transcript
 
 BATCH = 256  # inputs in a query at most

@@ -1,24 +1,31 @@
 """Gateways in front of models whose calls cost something: a ceiling, a price, and silence about the inside."""
 
+import asyncio
 import datetime
 import json
 import urllib.error
 import urllib.request
 
+import httpx2
+import numpy as np
 import pytest
 import torch
 from tests.support import json_api
 from tests.support.gateways import ANYBODY
 from tests.support.json_api import CLASSES, ROWS, Api, serving, status
+from tests.support.upstreams import softmax_of, upstream
 
 from feint import victims
 from feint.errors import BadInput, BadRecipe, CallLimit
-from feint.gateway.backends import torch_backend
+from feint.gateway.array_query import ArrayQuery
+from feint.gateway.backends import paid, torch_backend
+from feint.gateway.backends.paid import RememberedSource
+from feint.gateway.backends.registry import load_upstream
 from feint.gateway.server.run import running
-from feint.gateway.settings import Settings, TorchSettings
+from feint.gateway.settings import Settings, TorchSettings, UpstreamSettings
+from feint.paid.meter import DailyCalls, Meter
 from feint.service import Service
 from feint.signature import Columns
-from feint.victims.meter import DailyCalls, Meter
 
 DOMAIN = Columns.describe(ROWS)
 
@@ -116,6 +123,140 @@ def test_clients_read_nothing_of_an_api_that_does_not_take_a_request(api, tmp_pa
         assert ask(server, 20)[0] == 200
 
 
+def behind(server, **table):
+    """Settings of a gateway before an upstream of the protocol."""
+    at = UpstreamSettings(upstream=server.url, output="p", **table)
+    return Settings({"toy": at}, **ANYBODY)
+
+
+PRICED = {"price_per_1000": 2.0, "currency": "EUR"}
+
+
+def pixels(*values):
+    """Inputs of the upstream, each of one value."""
+    return np.repeat(np.array(values, np.float32), 4).reshape(-1, 1, 2, 2)
+
+
+def infer(gateway, x):
+    """Return the status of a request to a gateway before an upstream, and the probabilities."""
+    tensor = {"name": "pixels", "datatype": "FP32", "shape": list(x.shape), "data": x.ravel().tolist()}
+    reply = httpx2.post(f"{gateway.url}/v2/models/toy/infer", json={"inputs": [tensor]})
+    return reply.status_code, np.array(reply.json()["outputs"][0]["data"]) if reply.status_code == 200 else None
+
+
+@pytest.fixture
+def upstream_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEINT_CACHE", str(tmp_path / "cache"))
+    with upstream() as server:
+        yield server
+
+
+def test_a_paid_upstream_without_a_ceiling_is_not_served(upstream_server):
+    without = r"costs 2\.00 EUR for 1,000 calls; expected a ceiling .*max_calls_per_day = N"
+    with pytest.raises(BadInput, match=without), running(behind(upstream_server, **PRICED)):
+        pass
+    assert upstream_server.asked == 0
+
+
+def test_price_and_ceiling_of_an_upstream_are_logged_before_its_trial(upstream_server, caplog):
+    asked = []
+    caplog.handler.addFilter(lambda record: asked.append(upstream_server.asked) or True)
+    with running(behind(upstream_server, **PRICED, max_calls_per_day=500)):
+        assert upstream_server.asked == 1
+    assert asked[0] == 0
+    assert "each new input is a call: at most 500 calls a day, 1.00 EUR" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("price", [PRICED, {}], ids=["price", "no price"])
+def test_calls_of_an_upstream_end_at_the_ceiling_and_repeats_do_not(upstream_server, price):
+    served = behind(upstream_server, **price, max_calls_per_day=4)
+    with running(served) as gateway:
+        code, first = infer(gateway, pixels(0.25, 0.5, 0.25))
+        assert code == 200
+        assert np.allclose(first, softmax_of(pixels(0.25, 0.5, 0.25)).ravel(), atol=1e-6)
+        assert infer(gateway, pixels(0.75, 1.0))[0] == 502
+        assert upstream_server.asked == 3  # with the trial
+        assert infer(gateway, pixels(0.5, 0.75))[0] == 200
+        code, again = infer(gateway, pixels(0.25, 0.5, 0.25))
+        assert (code, again.tolist()) == (200, first.tolist())
+    with running(served) as gateway:
+        assert infer(gateway, pixels(0.25))[0] == 502
+    assert upstream_server.asked == 4
+
+
+def test_an_upstream_without_price_and_ceiling_is_asked_each_time(upstream_server):
+    with running(behind(upstream_server)) as gateway:
+        assert [infer(gateway, pixels(0.5))[0] for _ in range(2)] == [200, 200]
+    assert upstream_server.asked == 3
+
+
+@pytest.mark.parametrize("price", [-1.0, float("nan"), float("inf")])
+def test_a_price_is_a_finite_number(price):
+    with pytest.raises(BadRecipe, match=r"price_per_1000 = .*expected a finite number"):
+        UpstreamSettings(upstream="http://localhost", price_per_1000=price)
+
+
+def test_an_answer_is_remembered_though_its_client_has_gone():
+    asked, gone = [], asyncio.Event()
+
+    async def source(x):
+        asked.append(len(x))
+        await gone.wait()
+        return softmax_of(x)
+
+    async def scene():
+        remembered = RememberedSource(source)
+        request = asyncio.create_task(remembered(pixels(0.5)))
+        await asyncio.sleep(0)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+        gone.set()
+        await asyncio.sleep(0.01)
+        return await remembered(pixels(0.5))
+
+    np.testing.assert_allclose(asyncio.run(scene()), softmax_of(pixels(0.5)), rtol=1e-6)
+    assert asked == [1]
+
+
+def test_the_last_answers_are_remembered_until_another_model_comes(monkeypatch):
+    monkeypatch.setattr(paid, "REMEMBERED", 2)
+    asked = []
+
+    async def source(x):
+        asked.extend(x[:, 0, 0, 0].tolist())
+        return softmax_of(x)
+
+    async def scene():
+        remembered = RememberedSource(source)
+        for values in ((0.25, 0.5, 0.75), (0.5, 0.75), (0.25,)):
+            x = pixels(*values)
+            np.testing.assert_allclose(await remembered(x), softmax_of(x), rtol=1e-6)
+        remembered.forget()
+        await remembered(pixels(0.25))
+
+    asyncio.run(scene())
+    assert asked == [0.25, 0.5, 0.75, 0.25, 0.25]
+
+
+def test_answers_of_an_upstream_are_forgotten_when_it_comes_back(upstream_server):
+    query = ArrayQuery(pixels(0.5), "client")
+
+    async def scene():
+        loaded = await load_upstream(behind(upstream_server, max_calls_per_day=9).models["toy"], "toy")
+        before = await loaded.pipeline.compute(query)
+        upstream_server.answer = lambda x: softmax_of(x)[:, ::-1]  # it was trained again
+        kept = await loaded.pipeline.compute(query)
+        await loaded.connect()
+        after = await loaded.pipeline.compute(query)
+        loaded.close()
+        return [outputs.rungs[0] for outputs in (before, kept, after)]
+
+    before, kept, after = asyncio.run(scene())
+    np.testing.assert_array_equal(kept, before)
+    np.testing.assert_allclose(after, before[:, ::-1], rtol=1e-6)
+
+
 def test_processes_share_the_count_of_a_day(tmp_path):
     first, second = (Meter(2.0, "EUR", daily=DailyCalls(tmp_path / "calls.sqlite", 5)) for _ in range(2))
     first.charge(3)
@@ -134,7 +275,7 @@ def test_a_day_in_utc_has_a_count_of_its_own(tmp_path, monkeypatch):
             assert tz is datetime.UTC
             return cls(2026, 1, days.pop(0), tzinfo=tz)
 
-    monkeypatch.setattr("feint.victims.meter.datetime.datetime", Clock)
+    monkeypatch.setattr("feint.paid.meter.datetime.datetime", Clock)
     assert [daily.add(2), daily.add(1), daily.add(1)] == [True, False, True]
 
 

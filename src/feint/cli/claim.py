@@ -170,7 +170,7 @@ def _asked(
     if model is None:
         raise BadInput(f"{suspect} without a model", "the model's name", "name it: --model NAME")
     from feint.client import RemoteService
-    from feint.victims.meter import Meter
+    from feint.paid.meter import Meter
 
     remote = RemoteService(suspect, model=model, keys=keys)
     limit_calls(suspect, Meter(), budget)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from feint.data import Split
     from feint.data.files import Reading
     from feint.models.networks import Network
+    from feint.paid.meter import Meter
     from feint.signature import Domain
-    from feint.victims.meter import Meter
 
 
 def require_new(out: Path) -> None:

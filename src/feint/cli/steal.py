@@ -77,9 +77,9 @@ def steal(
     from feint import victims
     from feint.cli.terminal import bars
     from feint.data.files import pool_at
+    from feint.paid.meter import Meter
     from feint.recipes import registry
     from feint.transcript import Transcript
-    from feint.victims.meter import Meter
 
     if victim is not None and url is None and model is None:
         loaded = load_victim(victim, pool, network, max_calls=max_calls)

@@ -13,7 +13,7 @@ from typing import Any
 from feint._optional import require
 from feint.errors import BadInput, FeintError, RateLimited, Refused, TimedOut, TooLarge, Unreachable, one_line
 from feint.openinference import status
-from feint.runners.interrupts import interruptible
+from feint.paid.interrupts import interruptible
 
 MAX_LINE = 200  # characters of an answer that an error shows
 PATIENCE = 600.0  # seconds for which one request waits where the server demands it, repetitions included
@@ -80,7 +80,7 @@ class JsonTransport:
         try:
             return json.loads(reply.content)
         except ValueError as error:
-            got, remedy = _kind(reply), "check the URL: it may be a page for people, or a login"
+            got, remedy = _kind(reply), "check the URL, or try again: what was answered is kept"
             if reply.content.lstrip()[:1] in (b"{", b"["):
                 got, remedy = f"JSON that is damaged ({error}): {got}", "try again: what was answered is kept"
             raise BadInput(f"{got} from {self.url}", "JSON", remedy) from error

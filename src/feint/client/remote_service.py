@@ -16,8 +16,8 @@ from feint.openinference.client import GrpcClient, HttpClient, InferenceClient, 
 from feint.openinference.json_codec import unreadable
 from feint.openinference.model_spec import ModelSpec, spec_from_metadata
 from feint.oracle import CountingOracle, Oracle, account
+from feint.paid.interrupts import interruptible
 from feint.query import Answer, Query
-from feint.runners.interrupts import interruptible
 from feint.signature import Domain
 from feint.transcript import Transcript
 

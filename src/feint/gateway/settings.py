@@ -159,6 +159,9 @@ class UpstreamSettings(ModelSettings):
     Credentials are a bearer's token in the variable `bearer_env` or the file `bearer_file`, or user:password in
     `basic_env` or `basic_file`. `ca` replaces the system's authorities; `client_cert` and `client_key` are sent.
     The key of marked answers is in the variable `mark_key_env` or the file `mark_key_file`.
+
+    A server that costs `price_per_1000` inputs in `currency` needs `max_calls_per_day`, the ceiling of all gateways of
+    a machine. With either, the last 10,000 answers are remembered.
     """
 
     upstream: str
@@ -175,6 +178,9 @@ class UpstreamSettings(ModelSettings):
     shape: tuple[int, ...] | None = None
     flat: bool = False
     classes: int = 0
+    price_per_1000: float = 0.0
+    currency: str = ""
+    max_calls_per_day: int | None = None
     connect: float = 2.0
     timeout: float = 30.0
     connections: int = 64
@@ -199,6 +205,9 @@ class UpstreamSettings(ModelSettings):
         if not all(0 < seconds < math.inf for seconds in (self.connect, self.timeout)):
             got = f"connect = {self.connect:g} and timeout = {self.timeout:g}"
             raise BadRecipe(got, "finite numbers of seconds above 0", "change it")
+        _check_calls(self.max_calls_per_day)
+        if not 0 <= self.price_per_1000 < math.inf:
+            raise BadRecipe(f"price_per_1000 = {self.price_per_1000}", "a finite number, 0 or above", "change it")
         if self.connections < 1:
             raise BadRecipe(f"connections = {self.connections}", "1 or more", "raise it")
         secrets = [self.bearer_env, self.bearer_file, self.basic_env, self.basic_file, parts.username or parts.password]
@@ -225,8 +234,12 @@ class TorchSettings(ModelSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_calls_per_day is not None and self.max_calls_per_day < 1:
-            raise BadRecipe(f"max_calls_per_day = {self.max_calls_per_day}", "1 or more", "raise it")
+        _check_calls(self.max_calls_per_day)
+
+
+def _check_calls(most: int | None) -> None:
+    if most is not None and most < 1:
+        raise BadRecipe(f"max_calls_per_day = {most}", "1 or more", "raise it")
 
 
 BACKENDS: dict[str, type[ModelSettings]] = {

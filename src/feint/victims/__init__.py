@@ -2,6 +2,7 @@
 
 from feint.models.inference import CachedForward, FromProbabilities, answers, logits, penultimate, predict
 from feint.models.stored import Trained, fingerprint, load, load_weights, notes, save
+from feint.paid.meter import Meter
 from feint.victims.adapter import AdaptedModel, Adapter
 from feint.victims.certain import adapt
 from feint.victims.discovery import classes_of, domain_of, is_own, label_classes, load_adapted, load_any, load_raw
@@ -11,7 +12,6 @@ from feint.victims.formats.onnx import OnnxFile
 from feint.victims.formats.torch_module import TorchModel
 from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs, TokenInputs
 from feint.victims.json_api.model import JsonApiModel
-from feint.victims.meter import Meter
 from feint.victims.model_file import ModelFile
 from feint.victims.outputs import ClassOutputs, label_text
 from feint.victims.published import load_published

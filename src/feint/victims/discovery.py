@@ -31,6 +31,7 @@ from feint.victims.json_api.victim_file import is_victim_file, read_victim_file
 from feint.victims.model_file import ModelFile
 from feint.victims.raw import RawModel
 from feint.victims.remote import FromAnswers, metered
+from feint.victims.served import load_served
 
 FILES: dict[str, Callable[[str], RawModel]] = {  # loaders by suffix
     ".onnx": OnnxFile, ".skops": load_estimator, ".pt": TorchFile, ".pth": TorchFile, ".ts": TorchFile,
@@ -72,8 +73,10 @@ def load_any(place: Path | str, *, network: Network | None = None, domain: Domai
     place = str(place)
     if _is_model_file(place):
         return load_adapted(ModelFile.read(place)).eval()
-    if is_victim_file(place) and (file := read_victim_file(place)).answers:
-        return load_recorded(file).eval()
+    if is_victim_file(place):
+        file = read_victim_file(place)
+        if file.answers or file.model:
+            return (load_recorded(file) if file.answers else load_served(file, domain)).eval()
     if is_own(place):
         return _load_network(place, network)
     raw = load_raw(place)
@@ -136,8 +139,9 @@ def _load_api(path: Path) -> JsonApiModel:
     if not is_victim_file(path):
         raise BadInput(f"{path}, without url", "a victim.toml, or a model", "name the model that it adapts")
     file = read_victim_file(path)
-    if file.answers:
-        raise BadInput(f"{path}, a recorded service", "a model to inspect", f"use it as it is: feint audit {path}")
+    if file.answers or file.model:
+        kind = "a recorded service" if file.answers else "which says itself what it takes"
+        raise BadInput(f"{path}, {kind}", "a model to inspect", f"use it as it is: feint audit {path}")
     return JsonApiModel(file)
 
 

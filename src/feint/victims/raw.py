@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from feint.paid.meter import Meter
 from feint.signature import Column
-from feint.victims.meter import Meter
 
 Values = Mapping[str, Any]  # arrays by name: tensors of numbers, NumPy arrays of strings, data frames
 

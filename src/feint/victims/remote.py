@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from feint.errors import Refused, Unreachable
 from feint.models.simplex import log_probabilities
-from feint.runners.interrupts import finishing
+from feint.paid.answer_cache import AnswerCache, answers_file
+from feint.paid.interrupts import finishing
+from feint.paid.meter import Meter
 from feint.signature import Columns, Domain, mark
 from feint.victims.adapter import AdaptedModel
-from feint.victims.answer_cache import AnswerCache, answers_file
-from feint.victims.meter import Meter
 
 Ask = Callable[
     [Tensor], tuple[Tensor, Refused | None]
@@ -131,7 +131,7 @@ def metered(model: AdaptedModel) -> nn.Module:
     raw, outputs = model.raw, model.adapter.outputs
     if raw.meter is None:
         return model
-    about = [raw.digest, _identity(model.domain), repr(model.adapter.inputs)]
+    about = [raw.digest, identity(model.domain), repr(model.adapter.inputs)]
     if outputs.values == "labels":  # no numbers: the rows are kept as the adapter reads them
         about += [repr(outputs), repr(model.class_names)]
         ask, decode = (lambda x: model(x).softmax(-1)), log_probabilities
@@ -145,7 +145,7 @@ def metered(model: AdaptedModel) -> nn.Module:
     )  # fmt: skip
 
 
-def _identity(domain: Domain) -> str:
+def identity(domain: Domain) -> str:
     """Return what the marks of a domain's inputs depend on."""
     if isinstance(domain, Columns):
         return repr([(column.name, column.categories) for column in domain.columns])

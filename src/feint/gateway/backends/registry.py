@@ -14,6 +14,7 @@ from feint.gateway.array_query import Array
 from feint.gateway.backends.base import OUTPUT, LoadedModel
 from feint.gateway.backends.onnx_model import ForeignGraph, OnnxModel, Outputs, identity, softmax
 from feint.gateway.backends.onnx_pipeline import OnnxPipeline, observing, reading
+from feint.gateway.backends.paid import RememberedSource, announced, meter_of
 from feint.gateway.backends.recipes import bare, rules, safest, steps
 from feint.gateway.backends.shared_run import QUICK, SharedRun, rows_independent
 from feint.gateway.backends.upstream import upstream_at
@@ -107,10 +108,15 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
     if isinstance(graph, OnnxModel):
         _pinned(table.fingerprint, graph.fingerprint, table.outputs)
     marks = _unlocked(graph.rungs, table)
-    upstream = upstream_at(table, table.upstream_model or name)
+    meter = meter_of(table, table.upstream_model or name)
+    paid = announced(meter, address(table.upstream)) if meter is not None else []
+    upstream = upstream_at(table, table.upstream_model or name, meter)
+    remembered = RememberedSource(upstream.infer) if meter is not None else None
 
     async def connect() -> ModelSpec:
         spec = await upstream.probe()
+        if remembered is not None:
+            remembered.forget()
         if isinstance(graph, OnnxModel) and spec.classes != graph.classes:
             raise BadInput(
                 f"{address(table.upstream)} with {spec.classes} classes",
@@ -123,7 +129,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
     pipeline = OnnxPipeline(
         graph,
         SharedRun(reading(graph, graph.run), 0.0, independent=isinstance(graph, OnnxModel), together=observing(graph)),
-        source=upstream.infer,
+        source=remembered or upstream.infer,
         marks=marks,
         access=rules(table.access),
         safest=safest(graph.recipe),
@@ -139,6 +145,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
         warnings.append(f"{error.args[0]}; it is served as soon as it comes")
     notes = [
         f"upstream {address(table.upstream)}, model {table.upstream_model or name}",
+        *paid,
         *steps(graph.recipe or {}, table.access, table.threshold),
     ]
     return LoadedModel(

@@ -1,33 +1,28 @@
 """Loader of models that torch runs: the library's own service, for defenses that no graph can hold."""
 
 import json
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import nn
 
 from feint.defense import Defense, Ladder
 from feint.defenses.parsing import parse_defense
 from feint.errors import BadInput, FeintError
 from feint.gateway import settings
 from feint.gateway.backends.base import OUTPUT, LoadedModel
+from feint.gateway.backends.paid import REMEMBERED, announced
 from feint.gateway.backends.recipes import bare, rules
 from feint.gateway.backends.torch_pipeline import TorchPipeline, rungs, safest
 from feint.openinference.model_spec import ModelSpec
+from feint.paid.meter import DailyCalls
 from feint.query import Query
 from feint.recipes.recipe import to_table
 from feint.service import Service
 from feint.signature import Domain, Pixels, as_domain
 from feint.victims import FromAnswers, classes_of, domain_of, fingerprint, load_any
-from feint.victims.meter import DailyCalls
-
-REMEMBERED = 10_000  # answers of an API behind the gateway: at 1,000 classes 40 MB
-
-log = logging.getLogger("feint.gateway")
 
 
 def load(table: settings.TorchSettings, name: str) -> LoadedModel:
@@ -76,7 +71,8 @@ def of_service(
             f"{name}, which does not say what it takes", "a model.toml, which says it",
             "feint inspect writes one; for images, set shape = [C, H, W]",
         )  # fmt: skip
-    paid = _paid(service.model, where)
+    model = service.model
+    paid = announced(model.meter, where) if isinstance(model, FromAnswers) and not model.recorded else []
     seconds = _each_rung_tried(service, domain)
     pipeline = TorchPipeline(service, rules(access))
     safe, steps = safest(service.defense), len(rungs(service.defense))
@@ -87,25 +83,6 @@ def of_service(
         spec, pipeline, notes, bare({"outputs": safe is not None}), safe, steps,
         close=pipeline.close, fingerprint=f"{fingerprint(service.model)} {_recipe(service.defense)}",
     )  # fmt: skip
-
-
-def _paid(model: nn.Module, where: str) -> list[str]:
-    """Return what the calls to a model elsewhere cost and their ceiling, logged before the first one.
-
-    Raises:
-        BadInput: They cost something, and there is no ceiling.
-    """
-    if not isinstance(model, FromAnswers) or model.recorded:
-        return []
-    meter = model.meter
-    if meter.price_per_1000 and not meter.ceiling:
-        raise BadInput(
-            f"{where}, which costs {meter.price(1000)} for 1,000 calls", "a ceiling on the calls",
-            "set max_calls_per_day = N, or --max-calls-per-day N; in Python model.meter.most = N",
-        )  # fmt: skip
-    note = f"each new input is a call: {meter.ceiling or f'{meter.price(1000)}, without a ceiling'}"
-    log.warning("%s: %s", where, note)
-    return [note]
 
 
 def _recipe(defense: Defense | Ladder) -> str:

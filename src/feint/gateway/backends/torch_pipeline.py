@@ -12,7 +12,7 @@ from torch import Tensor
 from feint.defense import Defense, Ladder, Pooled
 from feint.defenses.access.detector import EProcessDetector
 from feint.defenses.access.e_process import EProcess
-from feint.errors import CallLimit, Failed, Refused, Unreachable, one_line
+from feint.errors import CallLimit, Failed, Refused, Unreachable
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.record import RequestRecord
 from feint.gateway.transaction import Transaction
@@ -43,7 +43,7 @@ class ServedForward(CachedForward):
         try:
             return super().forward(x)
         except (Refused, CallLimit) as error:
-            raise Unreachable(one_line(error), "a model that answers the gateway", "tell the operator") from error
+            raise Unreachable(*error.args[:3]) from error
 
 
 class BoundQuery(NamedTuple):

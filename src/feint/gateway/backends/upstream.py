@@ -3,6 +3,7 @@
 Outputs beside the one that is served are dropped, and the text of the server's failures stays here.
 """
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from feint.errors import BadInput, Failed, Unreachable
+from feint.errors import BadInput, CallLimit, Failed, Unreachable
 from feint.gateway import settings
 from feint.gateway.backends.onnx_model import softmax
 from feint.gateway.redaction import address
@@ -18,6 +19,7 @@ from feint.gateway.validation import check_probabilities
 from feint.openinference.json_codec import MissingOutput, UnreadableResponse
 from feint.openinference.model_spec import ModelSpec, domain_of_table, spec_from_metadata
 from feint.openinference.tensors import Array
+from feint.paid.meter import Meter
 from feint.signature import Pixels
 
 
@@ -42,10 +44,19 @@ class UpstreamTransport(Protocol):
 
 
 class UpstreamModel:
-    """One model of another server. `probe` reads its metadata, and tries it once, before `infer` is called."""
+    """One model of another server. `probe` reads its metadata, and tries it once, before `infer` is called.
 
-    def __init__(self, at: settings.UpstreamSettings, name: str, transport: UpstreamTransport) -> None:
-        self.at, self.name, self._transport = at, name, transport
+    Args:
+        at: Its settings.
+        name: Its name there.
+        transport: Transport to it.
+        meter: Count of the calls, where they cost something. The trial is one of them.
+    """
+
+    def __init__(
+        self, at: settings.UpstreamSettings, name: str, transport: UpstreamTransport, meter: Meter | None = None
+    ) -> None:
+        self.at, self.name, self._transport, self._meter = at, name, transport, meter
         self._spec: ModelSpec | None = None
         self.ready, self.close = transport.ready, transport.close
 
@@ -87,10 +98,14 @@ class UpstreamModel:
     async def _output(self, spec: ModelSpec, x: Array) -> Array:
         """Return the upstream's output. Raises `Unreachable`, or `Failed` where it cannot be read."""
         try:
+            if self._meter is not None:
+                await asyncio.to_thread(self._meter.charge, len(x))  # in a file, which may be locked
             return await self._transport.infer(spec, x)
         except MissingOutput as error:
             name = spec.output
             raise Failed("an upstream's answer without the output that was asked", name, "tell the operator") from error
+        except CallLimit as error:
+            raise Unreachable(*error.args) from error
         except UnreadableResponse as error:
             raise Failed("an upstream's answer that cannot be read", "a v2 response", "tell the operator") from error
 
@@ -143,6 +158,6 @@ TRANSPORTS: dict[str, Callable[[settings.UpstreamSettings, str], UpstreamTranspo
 }
 
 
-def upstream_at(at: settings.UpstreamSettings, model: str) -> UpstreamModel:
+def upstream_at(at: settings.UpstreamSettings, model: str, meter: Meter | None = None) -> UpstreamModel:
     """Return the model of that name at an upstream, which was not asked yet."""
-    return UpstreamModel(at, model, TRANSPORTS[at.upstream.partition("://")[0]](at, model))
+    return UpstreamModel(at, model, TRANSPORTS[at.upstream.partition("://")[0]](at, model), meter)

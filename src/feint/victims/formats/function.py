@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from feint.errors import BadInput, FeintError, one_line
-from feint.victims.meter import Meter
+from feint.paid.meter import Meter
 from feint.victims.outputs import label_text
 from feint.victims.raw import Metadata, RawModel, TensorSpec
 

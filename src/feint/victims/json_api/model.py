@@ -8,13 +8,13 @@ import numpy as np
 
 from feint.client.json_transport import JsonTransport
 from feint.errors import BadInput
+from feint.paid.meter import Meter
 from feint.signature import Columns, Domain, Pixels, Text
 from feint.victims.adapter import Adapter, Inputs
 from feint.victims.inputs import ColumnInputs, PixelInputs, TextInputs
 from feint.victims.json_api.answers import AnswerReader
 from feint.victims.json_api.template import Template
 from feint.victims.json_api.victim_file import VictimFile
-from feint.victims.meter import Meter
 from feint.victims.outputs import ClassOutputs
 from feint.victims.raw import Metadata, RawModel, TensorSpec
 

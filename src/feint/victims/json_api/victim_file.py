@@ -1,4 +1,4 @@
-"""`victim.toml`: description of a model behind a JSON API, or of a recorded service."""
+"""`victim.toml`: description of a model behind a JSON API or a v2 server, or of a recorded service."""
 
 import os
 import string
@@ -19,13 +19,17 @@ NAME = "victim.toml"
 
 @dataclass(frozen=True)
 class VictimFile:
-    """Content of a `victim.toml`: either `url` with `template`, or `answers`, the file of a recorded service.
+    """Content of a `victim.toml`: `url` with `template` or `model`, or `answers`, the file of a recorded service.
 
     Attributes:
         path: The file.
         classes: Names of the classes, in the order of the labels.
-        url: Address of the API.
+        url: Address of the API, or of an Open Inference Protocol v2 server.
         template: Template of a request; see `Template`.
+        model: Name of the server's model.
+        input: Its input, where its metadata name several or none.
+        output: Its output with the probabilities, where its metadata name several or none.
+        key: API key of the server, with `$NAME` for a variable of the environment.
         method: Method of HTTP.
         headers: Headers, with `$NAME` for variables of the environment.
         image: Encoding of images.
@@ -45,6 +49,10 @@ class VictimFile:
     classes: tuple[str, ...]
     url: str = ""
     template: str = ""
+    model: str = ""
+    input: str = ""
+    output: str = ""
+    key: str = ""
     method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
     image: str = "png"
@@ -65,11 +73,18 @@ class VictimFile:
                 "url and answers" if self.url else "neither url nor answers",
                 "the address of an API, or the file of a recorded service", "name one of them",
             )  # fmt: skip
-        if self.url and not self.template:
-            raise BadInput("a url without template", 'the request, like template = \'{"features": "$row"}\'', "add it")
-        if self.url and not self.url.startswith(("http://", "https://")):
-            raise BadInput(f"url {self.url!r}", "http://… or https://…", "write it whole")
-        if len(self.classes) < 2 or len({*self.classes}) < len(self.classes):
+        if self.url and bool(self.template) == bool(self.model):
+            raise BadInput(
+                "a url with template and model" if self.model else "a url without template",
+                'the request of an API, like template = \'{"features": "$row"}\', or the model of a v2 server',
+                "name one of them",
+            )  # fmt: skip
+        schemes = ("http://", "https://", "grpc://", "grpcs://")[: 4 if self.model else 2]
+        if self.url and not self.url.startswith(schemes):
+            raise BadInput(f"url {self.url!r}", " or ".join(f"{scheme}…" for scheme in schemes), "write it whole")
+        if not (self.model and not self.classes) and (
+            len(self.classes) < 2 or len({*self.classes}) < len(self.classes)
+        ):
             raise BadInput(
                 f"classes {list(self.classes)}", "two or more, of different names", "list them in victim.toml"
             )
@@ -82,20 +97,21 @@ class VictimFile:
             raise BadInput(f"{low} = {getattr(self, low)}", f"at least {least.get(low, 'a moment')}", "raise it")
 
     def filled_headers(self) -> dict[str, str]:
-        """Return the headers with variables of the environment in their places.
+        """Return the headers with variables of the environment in their places. Errors are those of `filled`."""
+        return {name: self.filled(f"the header {name}", value) for name, value in self.headers.items()}
+
+    def filled(self, name: str, value: str) -> str:
+        """Return a value with variables of the environment in their places.
 
         Raises:
             MissingData: A variable is not set.
         """
-        filled = {}
-        for name, value in self.headers.items():
-            try:
-                filled[name] = string.Template(value).substitute(os.environ)
-            except (KeyError, ValueError) as error:
-                raise MissingData(
-                    f"no {error} in the environment", f"it, for the header {name} of {self.path}", "export it"
-                ) from error
-        return filled
+        try:
+            return string.Template(value).substitute(os.environ)
+        except (KeyError, ValueError) as error:
+            raise MissingData(
+                f"no {error} in the environment", f"it, for {name} of {self.path}", "export it"
+            ) from error
 
 
 def is_victim_file(path: Path | str) -> bool:
@@ -127,9 +143,9 @@ def read_victim_file(path: Path | str) -> VictimFile:
         raise DamagedFile(f"{path} ({error})", f"a {NAME}", "mend it") from error
     try:
         answer = Pointers(**_checked(Pointers, table.pop("answer", {}), "[answer]"))
-        if "classes" not in table:
+        if "classes" not in table and "model" not in table:
             raise BadInput("no classes", 'their names, like classes = ["good", "bad"]', "list them in their order")
-        values = _checked(VictimFile, table, NAME)
+        values = {"classes": (), **_checked(VictimFile, table, NAME)}
         return VictimFile(path, answer=answer, **values)
     except BadInput as error:
         if str(path) in str(error):

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from feint.runners.interrupts import finishing, interruptible
+from feint.paid.interrupts import finishing, interruptible
 
 
 def interrupted(block):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feint.errors import CallLimit, NotWritten
-from feint.oracle import BATCH
 
 BUSY = 60.0  # seconds to wait for another process
+REQUEST = 256  # inputs in one request, where nothing else is said: as many as an oracle sends at once
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,13 @@ class DailyCalls:
         """
         day = datetime.datetime.now(datetime.UTC).date().isoformat()
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=BUSY)) as database, database:
                 database.execute("CREATE TABLE IF NOT EXISTS calls (day TEXT PRIMARY KEY, count INTEGER NOT NULL)")
                 database.execute("INSERT OR IGNORE INTO calls VALUES (?, 0)", (day,))
                 within = "UPDATE calls SET count = count + ? WHERE day = ? AND count + ? <= ?"
                 return database.execute(within, (count, day, count, self.most)).rowcount == 1
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise NotWritten(f"{self.path} ({error})", "a file that counts paid calls", "free some space") from error
 
 
@@ -64,7 +65,7 @@ class Meter:
     currency: str = ""
     most: int | None = None
     daily: DailyCalls | None = None
-    size: int = BATCH
+    size: int = REQUEST
     calls: int = 0
 
     def charge(self, count: int) -> None:

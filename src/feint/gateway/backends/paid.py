@@ -1,0 +1,79 @@
+"""Models elsewhere whose calls cost something: price and ceiling before the first one, and repeats from memory."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+
+from feint.errors import BadInput
+from feint.gateway.array_query import Array
+from feint.gateway.settings import UpstreamSettings
+from feint.paid.answer_cache import AnswerCache, answers_file
+from feint.paid.meter import DailyCalls, Meter
+from feint.signature import mark
+
+REMEMBERED = 10_000  # answers of a model elsewhere: at 1,000 classes 40 MB
+
+log = logging.getLogger("feint.gateway")
+
+
+def meter_of(at: UpstreamSettings, model: str) -> Meter | None:
+    """Return the meter of an upstream's model; None where its settings have neither price nor ceiling."""
+    if not at.price_per_1000 and at.max_calls_per_day is None:
+        return None
+    most = at.max_calls_per_day
+    daily = DailyCalls(answers_file(model, repr((at.upstream, model))), most) if most is not None else None
+    return Meter(at.price_per_1000, at.currency, daily=daily)
+
+
+def announced(meter: Meter, where: str) -> list[str]:
+    """Return what the calls to a model elsewhere cost and their ceiling, logged before the first one.
+
+    Raises:
+        BadInput: They cost something, and there is no ceiling.
+    """
+    if meter.price_per_1000 and not meter.ceiling:
+        raise BadInput(
+            f"{where}, which costs {meter.price(1000)} for 1,000 calls", "a ceiling on the calls",
+            "set max_calls_per_day = N, or --max-calls-per-day N; in Python model.meter.most = N",
+        )  # fmt: skip
+    note = f"each new input is a call: {meter.ceiling or f'{meter.price(1000)}, without a ceiling'}"
+    log.warning("%s: %s", where, note)
+    return [note]
+
+
+class RememberedSource:
+    """Source that is asked about each input once, while its answer is among the last `REMEMBERED` ones.
+
+    A call goes on where its client has gone: the answer is paid for, and the next one who asks gets it.
+
+    Args:
+        source: Function of inputs (N, …) to probabilities (N, K), each of which is a call.
+    """
+
+    def __init__(self, source: Callable[[Array], Awaitable[Array]]) -> None:
+        self._source, self._cache = source, AnswerCache(None)
+
+    async def __call__(self, x: Array) -> Array:
+        """Return the probabilities (N, K) of inputs (N, …). Errors are those of the source."""
+        if not len(x):
+            return await self._source(x)
+        marks = mark(x)
+        known = [m for m in {*marks} if m in self._cache]
+        answers = dict(zip(known, self._cache.get(known), strict=True)) if known else {}
+        first = {m: row for row, m in reversed([*enumerate(marks)]) if m not in answers}
+        if rows := sorted(first.values()):
+            new = [marks[row] for row in rows]
+            answers |= zip(new, await asyncio.shield(self._ask(x[rows], new)), strict=True)
+        return np.stack([answers[m] for m in marks])
+
+    def forget(self) -> None:
+        """Forget all answers: the model may be another one now."""
+        self._cache.forget(0)
+
+    async def _ask(self, x: Array, marks: list[bytes]) -> Array:
+        p = await self._source(x)
+        self._cache.add(marks, p)
+        self._cache.forget(REMEMBERED)
+        return p
