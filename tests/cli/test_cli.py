@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shlex
 import shutil
@@ -385,3 +386,14 @@ def test_a_ladder_is_composed_in_toml_or_text_of_what_was_kept(tmp_path):
     policy.write_text("kind = ")
     with pytest.raises(DamagedFile, match="that line"):
         parse_defense([str(policy)])
+
+
+def test_a_reader_that_went_away_is_no_error_and_no_verdict(run_cli):
+    assert run_cli("keys add alice --file keys.db")[0] == 0
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "from feint.cli import main; main()"
+    line = [sys.executable, "-W", "ignore", "-c", code, "keys", "list", "--file", "keys.db"]
+    run = subprocess.run(line, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (run.returncode, run.stderr) == (141, b"")

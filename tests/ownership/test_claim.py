@@ -135,6 +135,16 @@ def test_a_suspect_of_another_task_is_asked_nothing_but_a_few_ordinary_inputs():
     assert result.reasons == ("other task",)
 
 
+@pytest.mark.parametrize(("budget", "stops"), [(10, 1000), (ORDINARY_ASKED, 1000), (1000, ORDINARY_ASKED)])
+def test_without_a_question_of_the_mark_there_is_no_claim(budget, stops):
+    oracle = suspect(LABELS, stops=stops)
+    oracle.budget = budget
+    result = claim(oracle, [MARK, ORDINARY], CONTROLS, commitment=BEFORE, appeared=200.0, policy=POLICY)
+    assert result.queries == min(budget, stops)
+    assert result.reasons == ("nothing asked",)
+    assert not result.is_copy
+
+
 def test_the_budget_of_the_owner_is_no_refusal_of_the_suspect():
     oracle = suspect(answers(0.3, 2))
     oracle.budget = 60

@@ -1,6 +1,7 @@
 """What is wrong with a suspect, a mark or a control is an error of one line, and what was answered is kept."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,13 @@ def test_a_control_of_another_task_is_named(files, tmp_path, other):
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "the control odd" in err
     assert "take it out" in err
+
+
+def test_one_model_is_no_two_controls(files, tmp_path):
+    shutil.copytree(tmp_path / "controls/0", tmp_path / "controls/again")
+    code, out, err = files(f"claim copy {LINE}")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "0 and again, which are one model" in err
 
 
 def test_a_mark_of_another_model_is_an_error(files, tmp_path):

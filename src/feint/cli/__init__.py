@@ -1,5 +1,6 @@
 """Command line: a module for each command. Nothing heavy is imported before a command runs."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -55,9 +56,13 @@ __all__ = [
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line, with exit code 2 after an error in one line, and 130 after Ctrl-C."""
+    """Run the command line: exit code 2 after an error in one line, 130 after Ctrl-C, 141 where nobody reads on."""
     try:
         app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as head leaves it; Python would print a traceback, now and when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except FeintError as error:
         _fail(one_line(error))
     except cyclopts.CycloptsError as error:

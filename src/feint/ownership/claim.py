@@ -301,8 +301,10 @@ def _mean_log_e(evidence: Sequence[Evidence], marks: int) -> float:
 
 def _with_reasons(result: Claim) -> Claim:
     """Return the claim with what speaks against it."""
+    is_other_task = result.task is not None and result.task.is_other_task
     checks = {
-        "other task": result.task is not None and result.task.is_other_task,
+        "other task": is_other_task,
+        "nothing asked": not result.evidence and not is_other_task,
         "little evidence": bool(result.evidence) and result.e_value < 1 / result.policy.alpha,
         "few controls": result.bound > result.policy.most_false,
         "weak controls": result.as_good is not None and result.as_good < least_as_good(result.controls),

@@ -157,11 +157,20 @@ def load_controls(place: Path, domain: Domain | None = None) -> dict[str, nn.Mod
 
     Raises:
         MissingData: There is none.
+        BadInput: Two are one model, which would count as two innocents.
     """
     places = sorted(path for path in place.iterdir() if _is_model(path)) if place.is_dir() else []
     if not places:
         raise MissingData(f"{place} without a model", "a directory of models", "train some: feint controls")
-    return {path.name: load_any(path, domain=None if states_domain(str(path)) else domain) for path in places}
+    controls = {path.name: load_any(path, domain=None if states_domain(str(path)) else domain) for path in places}
+    names = dict[str, str]()
+    for name, control in controls.items():
+        if (first := names.setdefault(stored.fingerprint(control), name)) != name:
+            raise BadInput(
+                f"{place} with {first} and {name}, which are one model", "different ones: each counts as an innocent",
+                f"take {name} out",
+            )  # fmt: skip
+    return controls
 
 
 def control_answers(
