@@ -4,6 +4,7 @@
     ├── BadInput          an argument of the wrong type, shape or range
     │   ├── UnknownName   no method, network or data set of that name; the nearest one is named
     │   ├── BadRecipe     a recipe with an unknown field or a value outside its range
+    │   ├── Undecided     a model whose file does not say how it is used
     │   ├── Diverged      a training whose weights are not finite any more
     │   ├── MixedSizes    images of several sizes where one is expected
     │   ├── TooLarge      a request with more bytes or more inputs than a gateway accepts
@@ -101,6 +102,10 @@ def in_range(recipe: object, field: str, expected: str, least: float, most: floa
 
 class Diverged(BadInput):
     """The weights of a training are not finite: its learning rate is too large for the network."""
+
+
+class Undecided(BadInput):
+    """A model's file does not say how the model is used."""
 
 
 class MixedSizes(BadInput):

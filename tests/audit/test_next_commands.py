@@ -1,5 +1,6 @@
 """Commands that an audit prints: a defense that no graph can hold is served by torch."""
 
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from feint.audit.commands import next_commands, write_serve_settings
 from feint.audit.run import AuditRequest
+from feint.audit.terminal import WIDTH, format_command
 from feint.defense import Defense, Ladder
 from feint.defenses.outputs import APGP, GaussianNoise, Marked
 from feint.gateway.settings_file import read
@@ -43,3 +45,15 @@ def test_a_defense_that_no_graph_can_hold_is_served_by_torch(tmp_path, victim, d
         (table,) = read(tmp_path / "serve.toml").models.values()
         assert table.defense == (str(settings),)
     assert Path(settings).exists()
+
+
+def test_a_long_command_is_printed_over_lines_that_a_shell_takes_as_one():
+    command = (
+        f"feint export model.toml --defense 'my settings/defense.toml' --data /home/owner/{'samples' * 9}/x.csv --out a"
+    )
+    printed = format_command(command)
+    lines = printed.splitlines()
+    assert len(lines) == 2
+    assert all(len(line) <= WIDTH for line in lines)
+    assert shlex.split(printed.replace("\\\n", " ")) == shlex.split(command)
+    assert format_command("feint serve a.onnx") == "  feint serve a.onnx"

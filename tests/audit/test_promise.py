@@ -1,5 +1,6 @@
 """What an audit says an owner may promise."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from feint.audit.text import AuditText
 from feint.data import Split
 from feint.defense import Defense, Ladder
 from feint.defenses.access import Refuse, SequentialTest
+from feint.defenses.access.sequential_test import SliceRisk
 from feint.i18n import LANGUAGES
 from feint.progress import NO_PROGRESS
 from feint.service import Service
@@ -120,6 +122,8 @@ def test_too_few_samples_are_a_reason_and_no_promise(victim, samples):
     assert isinstance(result, NoPromise)
     assert "50 benign inputs" in result.reason
     assert promise_text.to_json(result) == {"known": False, "reason": result.reason}
+    assert promise_text.summary(result, AuditText("en")).endswith("; give it more.")
+    assert promise_text.summary(result, AuditText("zh")).endswith("。")
 
 
 def test_the_json_has_null_where_no_end_was_found(known):
@@ -134,6 +138,17 @@ def test_every_number_stands_beside_its_attacker(known, lang):
     heads, rows = promise_text.table(known, text)
     assert {len(row) for row in rows} == {len(heads)}
     assert len({row[0] for row in rows}) == len(known.attackers)
+
+
+@pytest.mark.parametrize(("lang", "words"), [("en", "class “spam”"), ("zh", "类别“spam”")])
+def test_slices_are_named_in_the_owners_words(known, lang, words):
+    risks = tuple(SliceRisk(name, False, 40.0, 2.0) for name in ("as they are", "class 1"))
+    findings: Any = SimpleNamespace(worst_cases=[])
+    accused = replace(known, risks=risks)
+    said = " ".join(promise_text.sentences(accused, findings, AuditText(lang), ("ham", "spam")))
+    assert words in said
+    assert "as they are (" not in said.replace("the samples as they are", "")
+    assert "class 1" not in said
 
 
 def test_a_price_is_named_where_there_is_one(known):

@@ -74,7 +74,10 @@ def test_rows_of_numbers_are_columns_by_position(save):
 
 def test_pixels_may_be_written_as_rows(save):
     flat = IMAGES.reshape(3, -1)
-    assert np.array_equal(samples_at(save(x=flat, y=LABELS), Pixels((3, 4, 6))).split.values, IMAGES)
+    reading = samples_at(save(x=flat, y=LABELS), Pixels((3, 4, 6)))
+    assert np.array_equal(reading.split.values, IMAGES)
+    assert "72 numbers were read as 3×4×6, channels first" in reading.remarks[0].text()
+    assert samples_at(save(x=flat[:, :24], y=LABELS), Pixels((1, 4, 6))).remarks == ()
     assert samples_at(save(x=flat, y=LABELS), Pixels((72,))).split.values.shape == (3, 72)
     digits = Columns(tuple(Column(f"x{i}") for i in range(72)))
     assert np.array_equal(samples_at(save(x=IMAGES, y=LABELS), digits).split.values, flat)
@@ -103,7 +106,7 @@ def test_sequences_and_texts(save):
         ({"x": IMAGES.astype(np.float32), "y": LABELS}, BadInput, "save them as uint8"),
         ({"x": IMAGES / 50.0 - 1, "y": LABELS}, BadInput, "normalisation is a part of the model"),
         ({"x": np.zeros((3, 5, 7, 9)), "y": LABELS}, BadInput, "reshape them"),
-        ({"x": np.full((3, 1, 2, 2), np.nan), "y": LABELS}, BadInput, "floats in"),
+        ({"x": np.full((3, 1, 2, 2), np.nan), "y": LABELS}, BadInput, "images with NaN"),
         ({"x": ROWS, "y": np.array([[1, 1], [0, 1], [1, 0]])}, BadInput, "one-hot"),
         ({"x": ROWS.astype(complex), "y": LABELS}, BadInput, "numbers or texts"),
     ],

@@ -131,6 +131,14 @@ def test_a_pool_needs_no_labels(write):
         samples_at(write("pool.txt", "one\ntwo\n"), Text(8))
 
 
+def test_bytes_are_images_where_the_model_takes_them_and_paths_are_not(write):
+    place = write("x.parquet", {"photo": [png(0), png(255)], "label": [0, 1]})
+    assert samples_at(place, Pixels((3, 4, 4))).split.values[:, 0, 0, 0].tolist() == [0, 255]
+    place = write("x.csv", "file,label\na.png,0\nb.png,1\n")
+    with pytest.raises(BadInput, match="write the bytes of each file to Parquet, or sort the files into"):
+        samples_at(place, Pixels((3, 4, 4)))
+
+
 def test_inputs_of_another_kind_are_refused(write):
     with pytest.raises(BadInput, match="images, which the model takes"):
         samples_at(write("credit.csv", CREDIT), Pixels((3, 4, 4)))
@@ -170,6 +178,8 @@ def test_a_place_that_is_none_says_what_there_is(tmp_path):
         ("rows.zip", "unzip rows.zip"),
         ("adult.data", "cp adult.data adult.csv"),
         ("x.npy", "numpy.savez"),
+        ("x.tar.gz", "tar xf x.tar.gz"),
+        ("x.mat", r"numpy.savez\('x.npz'"),
     ],
 )
 def test_files_of_other_formats_are_refused_with_the_command_that_converts_them(tmp_path, name, remedy):

@@ -111,7 +111,6 @@ def test_an_empty_class_counts_where_the_model_has_it():
         (["a", ""], "without a label"),
         ([0.5, 1.0], "the label 0.5.*not regression"),
         (np.linspace(0, 1, 50), "regression"),
-        (range(5000), "5,000 different labels"),
         (np.array([[1, 1, 0], [0, 0, 1]]), "one-hot"),
         (np.array([[0.2, 0.8], [0.5, 0.5]]), "one-hot"),
         ([[0], [1, 2]], "one-hot"),
@@ -120,6 +119,16 @@ def test_an_empty_class_counts_where_the_model_has_it():
 def test_labels_that_are_no_classes_are_refused(values, message):
     with pytest.raises(BadInput, match=message):
         read_labels(values)
+
+
+def test_more_labels_than_classes_usually_have_are_refused_unless_the_model_knows_them():
+    labels = read_labels(range(5000))
+    with pytest.raises(BadInput, match=r"5,000 different labels in 5,000 rows.*not regression"):
+        assignments(labels)
+    with pytest.raises(BadInput, match="labels of the model's 2 classes"):
+        assignments(labels, 2)
+    assert assignments(labels, 5000)[0].rule == "number"
+    assert assignments(labels, tuple(map(str, range(6000))))[0].rule == "name"
 
 
 def test_labels_that_the_model_cannot_give_are_refused():

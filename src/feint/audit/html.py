@@ -71,7 +71,7 @@ def render(page: Page, text: AuditText) -> str:
             curve=budget_curve(findings, text) if findings.worst_cases else "",
             tables=_tables(page, text),
             sections=[
-                (_promise(audit, text), promise_text.sentences(audit.promise, findings, text)),
+                (_promise(audit, text), promise_text.sentences(audit.promise, findings, text, audit.setup.classes)),
                 (_ownership(audit, text), ownership_text.sentences(audit.ownership, text)),
             ],
             evidence=_evidence(audit, findings, text),

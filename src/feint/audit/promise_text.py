@@ -1,5 +1,7 @@
 """Sentences and table of what an owner may promise."""
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from feint.audit.findings import Findings
@@ -20,13 +22,22 @@ def summary(known: Promise | NoPromise, text: AuditText) -> str:
     )  # fmt: skip
 
 
-def sentences(known: Promise | NoPromise, findings: Findings, text: AuditText) -> list[str]:
-    """Return the sentences of a page: how often an honest client is wronged, and what a test does not see."""
+def sentences(
+    known: Promise | NoPromise, findings: Findings, text: AuditText, classes: Sequence[str] = ()
+) -> list[str]:
+    """Return the sentences of a page: how often an honest client is wronged, and what a test does not see.
+
+    Args:
+        known: What may be promised.
+        findings: Findings of the audit.
+        text: Texts in the owner's language.
+        classes: Names of the classes; numbers without them.
+    """
     if isinstance(known, NoPromise):
         return [summary(known, text), _task(findings, text)]
     return [
         _honest(known, text),
-        *_slices(known, text),
+        *_slices(known, text, classes),
         *_unaccused(known, text),
         _task(findings, text),
         _untried(known, text),
@@ -45,7 +56,7 @@ def title(known: Promise | NoPromise, text: AuditText) -> str:
 
 def table(known: Promise, text: AuditText) -> tuple[list[str], Rows]:
     """Return the heads and rows of the attackers: when they are accused, and what so many accounts buy."""
-    accounts = [text("promise accounts", count=f"{count:,}") for count in ACCOUNTS]
+    accounts = [text("promise accounts" if count > 1 else "promise account", count=f"{count:,}") for count in ACCOUNTS]
     heads = [text("promise attacker"), text("promise queries"), text("promise accused"), *accounts]
     return heads, [_row(tried, text) for tried in known.attackers]
 
@@ -77,13 +88,23 @@ def _honest(known: Promise, text: AuditText) -> str:
     )  # fmt: skip
 
 
-def _slices(known: Promise, text: AuditText) -> list[str]:
+def _slices(known: Promise, text: AuditText, classes: Sequence[str]) -> list[str]:
     if known.risks is None:
         return [text("promise slices unknown")]
     accused = text("semicolon").join(
-        text("promise slice", name=risk.name, queries=f"{risk.queries:,.0f}") for risk in known.accused_slices
+        text("promise slice", name=_slice_name(risk.name, text, classes), queries=f"{risk.queries:,.0f}")
+        for risk in known.accused_slices
     )
     return [text("promise slices", slices=accused)] if accused else [text("promise slices none")]
+
+
+def _slice_name(name: str, text: AuditText, classes: Sequence[str]) -> str:
+    """Return a slice in words: a class by its name, and changes as recipes spell them."""
+    number = re.fullmatch(r"class (\d+)", name)
+    if number is not None:
+        k = int(number[1])
+        return text("promise slice class", name=classes[k] if k < len(classes) else k)
+    return text("promise slice ordinary") if name == "as they are" else name
 
 
 def _unaccused(known: Promise, text: AuditText) -> list[str]:

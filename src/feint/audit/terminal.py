@@ -1,6 +1,7 @@
 """Terminal output of an audit: at most 40 lines of 100 columns."""
 
 import io
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -32,6 +33,9 @@ class _Screen:
     def line(self, text: str) -> None:
         self._console.print(text, no_wrap=True, overflow="ellipsis", crop=True)
 
+    def command(self, command: str) -> None:
+        self._console.print(format_command(command), soft_wrap=True)
+
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> None:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for i, head in enumerate(heads):
@@ -46,6 +50,16 @@ class _Screen:
         return (
             "\n".join(line.rstrip() for line in file.getvalue().splitlines()) if isinstance(file, io.StringIO) else ""
         )
+
+
+def format_command(command: str) -> str:
+    """Return a command over lines that end with a backslash, so that it runs as it is printed."""
+    lines = [" "]
+    for word in map(shlex.quote, shlex.split(command)):
+        if len(lines[-1]) + len(word) > WIDTH - 3 and lines[-1].strip():
+            lines.append("   ")
+        lines[-1] += f" {word}"
+    return " \\\n".join(lines)
 
 
 class Announcer:
@@ -119,7 +133,7 @@ def format_audit(
     screen.paragraph(text("settings", file=folder / SETTINGS) if written else text("no settings"))
     screen.paragraph(text("report", page=folder / PAGE, report=REPORT, json=JSON))
     for command in commands:
-        screen.paragraph(f"  {command}")
+        screen.command(command)
     return screen.text
 
 

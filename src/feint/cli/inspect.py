@@ -66,7 +66,8 @@ def inspect(
         samples = read_samples(raw, data, label=label, padding=padding)
         for remark in samples.remarks:
             print(f"  samples   {remark.text()}")
-        inspection = inspect_model(raw, samples.split, samples.classes, expected=expect_accuracy)
+        named = bool(samples.assignments) and samples.assignments[0].rule == "name"
+        inspection = inspect_model(raw, samples.split, samples.classes, named=named, expected=expect_accuracy)
     _print_inspection(inspection)
     place = model if ":" in model and not Path(model).exists() else os.path.relpath(model, out.parent)
     ModelFile(place, inspection.adapter, known, inspection.evidence).write(out)

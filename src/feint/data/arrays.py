@@ -144,12 +144,19 @@ def _from_pixels(name: str, x: np.ndarray, domain: Pixels | None) -> Arrays:
     if domain is not None and len(domain.shape) != 3:  # rows of scaled numbers
         return _levels(name, _reshaped(name, x, domain.shape)), domain, ()
     if domain is not None and x.ndim == 2:
-        x = _reshaped(name, x, domain.shape)
+        return _levels(name, _reshaped(name, x, domain.shape)), domain, _assumed_layout(domain)
     images = _levels(name, _channels_first(name, x, domain))
     if domain is None or images.shape[1:] == domain.shape:
         return images, domain or Pixels(images.shape[1:]), ()
     scaled, remarks = resized(images, domain)
     return scaled, domain, remarks
+
+
+def _assumed_layout(domain: Pixels) -> tuple[Remark, ...]:
+    """Return a remark on rows that were taken for images of several channels."""
+    shape = "×".join(map(str, domain.shape))
+    several = domain.shape[0] > 1
+    return (Remark("rows as images", {"count": f"{np.prod(domain.shape):,}", "shape": shape}),) if several else ()
 
 
 def _reshaped(name: str, x: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -181,6 +188,8 @@ def _levels(name: str, x: np.ndarray) -> np.ndarray:
         return np.rint(x / 257).astype(np.uint8)
     if x.dtype.kind == "b":
         return x.astype(np.uint8) * 255
+    if x.dtype.kind == "f" and np.isnan(low):
+        raise BadInput(f"{name}, images with NaN", "uint8, or floats in [0, 1]", "leave these images out, or mend them")
     if x.dtype.kind != "f" or not (low >= 0 and high <= 1):
         whole = low >= 0 and high <= 255 and bool((x == np.rint(x)).all())
         raise BadInput(

@@ -26,6 +26,8 @@ CONVERTED = {  # remedies for files of other formats
         (".xlsx", "excel"), (".xls", "excel"), (".ods", "excel"), (".feather", "feather"), (".arrow", "feather"),
         (".orc", "orc"), (".pkl", "pickle"), (".dta", "stata"), (".sas7bdat", "sas"), (".sav", "spss"),
     )},
+    **dict.fromkeys((".tar", ".tgz", ".gz", ".bz2"), "unpack it: tar xf {name}"),
+    **dict.fromkeys((".pt", ".pth", ".mat", ".h5", ".hdf5"), "write its arrays: numpy.savez('{stem}.npz', x=…, y=…)"),
     ".zip": "unpack it: unzip {name}", ".xz": "unpack it: unxz {name}", ".7z": "unpack it: 7z x {name}",
     ".arff": "convert it: pandas.DataFrame(scipy.io.arff.loadarff('{name}')[0]).to_csv('{stem}.csv', index=False)",
     ".data": "write the names of the columns into its first row, and: cp {name} {stem}.csv",

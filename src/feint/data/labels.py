@@ -85,7 +85,7 @@ def read_labels(values: Any, classes: Sequence[str] | None = None) -> Labels:
         The labels.
 
     Raises:
-        BadInput: A label is missing, is a fraction, or names no class; or almost every row has a label of its own.
+        BadInput: A label is missing, is a fraction, or names no class.
     """
     cells = _flat(values)
     missing = [i for i, cell in enumerate(cells) if cell is None or cell != cell or cell == ""]
@@ -97,13 +97,7 @@ def read_labels(values: Any, classes: Sequence[str] | None = None) -> Labels:
     if classes is not None:
         return _indices(cells, tuple(map(str, classes)))
     texts = [_text(cell) for cell in cells]
-    distinct = set(texts)
-    if len(distinct) > MOST_CLASSES and 2 * len(distinct) > len(texts):
-        raise BadInput(
-            f"{len(distinct):,} different labels in {len(texts):,} rows", "classes",
-            "choose the column of the class (--label): Feint protects classifiers, not regression",
-        )  # fmt: skip
-    names = tuple(sorted(distinct, key=natural))
+    names = tuple(sorted({*texts}, key=natural))
     position = {name: i for i, name in enumerate(names)}
     return Labels(names, np.array([position[text] for text in texts], np.int64))
 
@@ -122,9 +116,14 @@ def assignments(labels: Labels, classes: int | Sequence[str] | None = None) -> t
         The assignments, all different.
 
     Raises:
-        BadInput: There is no plausible assignment.
+        BadInput: There is no plausible assignment; or the model is unknown, and almost every row has another label.
     """
     names, k = (None, classes) if classes is None or isinstance(classes, int) else (tuple(classes), len(classes))
+    if k is None and len(labels.names) > MOST_CLASSES and 2 * len(labels.names) > len(labels.codes):
+        raise BadInput(
+            f"{len(labels.names):,} different labels in {len(labels.codes):,} rows", "classes",
+            "choose the column of the class (--label): Feint protects classifiers, not regression",
+        )  # fmt: skip
     options = {}
     for assignment in _options(labels, names, k):
         options.setdefault(assignment.classes, assignment)

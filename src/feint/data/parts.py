@@ -154,8 +154,8 @@ def _image_column(table: "pyarrow.Table", about: Mapping[str, Any]) -> str | Non
     pyarrow = require("pyarrow", "data")
     for field in table.schema:
         struct = pyarrow.types.is_struct(field.type) and any(part.name == "bytes" for part in field.type)
-        binary = pyarrow.types.is_binary(field.type) or pyarrow.types.is_large_binary(field.type)
-        if struct or about.get(field.name, {}).get("_type") == "Image" or (binary and field.name.lower() in IMAGES):
+        binary = _is_binary(field.type) and field.name.lower() in IMAGES
+        if struct or about.get(field.name, {}).get("_type") == "Image" or binary:
             return field.name
     return None
 
@@ -184,6 +184,11 @@ def _is_list(kind: Any) -> bool:
     return types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
 
 
+def _is_binary(kind: Any) -> bool:
+    types = require("pyarrow", "data").types
+    return types.is_binary(kind) or types.is_large_binary(kind)
+
+
 def _is_words(kind: Any) -> bool:
     types = require("pyarrow", "data").types
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
@@ -195,7 +200,8 @@ def _left_out(table: "pyarrow.Table", used: Collection[str]) -> tuple[Remark, ..
 
 
 def _images(table: "pyarrow.Table", labels: Labels | None, about: Mapping[str, Any]) -> Part:
-    column = _image_column(table, about)
+    binary = [field.name for field in table.schema if _is_binary(field.type)]
+    column = _image_column(table, about) or (binary[0] if len(binary) == 1 else None)
     if column is None:
         return _numbers(table, labels)
     values = cells(table, column)
@@ -215,7 +221,10 @@ def _numbers(table: "pyarrow.Table", labels: Labels | None) -> Part:
     types = require("pyarrow", "data").types
     numbers = [field.name for field in table.schema if types.is_integer(field.type) or types.is_floating(field.type)]
     if len(numbers) < table.num_columns or not numbers:
-        raise BadInput(f"columns {listed(table.column_names)}", "images, which the model takes", "choose other data")
+        raise BadInput(
+            f"columns {listed(table.column_names)}", "images, which the model takes: a column of their bytes",
+            "write the bytes of each file to Parquet, or sort the files into a directory for each class",
+        )  # fmt: skip
     matrix = np.stack([column.to_numpy() for column in table.columns], 1)
     return Part(None, ("the table", matrix), labels)
 

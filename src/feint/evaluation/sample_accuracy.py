@@ -12,6 +12,7 @@ from feint.signature import Pixels
 from feint.victims import AdaptedModel, FromAnswers, RawModel, TensorSpec, TorchModel, answers
 from feint.victims.inspection import (
     LEAST_GAIN,
+    UNSURE,
     AdapterTrial,
     above_majority,
     balanced,
@@ -28,7 +29,6 @@ PAID = 200  # of a model whose calls are counted
 TRIED = 300  # samples on which other adapters are tried
 SECONDS = 9.0  # for other adapters
 TOLERANCE = 0.01  # of an expected accuracy, beside two standard errors
-UNSURE = 3.0  # standard errors above chance below which that is said
 ONE_SIDED = 0.5  # share of one class from which that is said
 
 

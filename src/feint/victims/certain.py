@@ -11,7 +11,7 @@ from torch import Tensor
 
 from feint.data.labels import COLUMNS as LABELS
 from feint.data.tabular import spelled_names
-from feint.errors import BadInput
+from feint.errors import BadInput, Undecided
 from feint.models.simplex import kind_of_scores
 from feint.signature import Column, Columns, Domain, Pixels, Text, Tokens
 from feint.signature.tokens import IDS_NAMES, MASK_NAMES, TYPES_NAMES
@@ -22,6 +22,7 @@ from feint.victims.raw import RawModel, TensorSpec
 from feint.victims.tasks import refuse_task, task_of
 
 FLOATS = ("float16", "float32", "float64")
+INTEGERS = ("int8", "int16", "int32", "int64")
 CHANNELS = (1, 3, 4)
 SCORES = ("logits", "probabilities", "probs", "scores", "output_probability")  # usual names of the one that counts
 PROBES = 16  # random inputs by which logits, probabilities and sigmoids are told apart
@@ -66,9 +67,9 @@ def certain_adapter(raw: RawModel, domain: Domain | None = None) -> Adapter:
 
 
 def raise_undecided(raw: RawModel, question: str) -> NoReturn:
-    """Raise `BadInput` for a model whose files leave a question open."""
+    """Raise `Undecided` for a model whose files leave a question open."""
     listed = ", ".join(map(str, (*raw.inputs, *raw.outputs)))
-    raise BadInput(
+    raise Undecided(
         f"{raw.place} with {listed}, which does not say {question}", "a model.toml, which says how it is used",
         f"feint inspect {raw.place} --data SAMPLES",
     )  # fmt: skip
@@ -97,7 +98,11 @@ def certain_inputs(raw: RawModel, domain: Domain | None) -> tuple[Domain, Inputs
         return domain, _plain_inputs(raw, spec, domain)
     if len(spec.shape) == 4:
         return _pixels(raw, spec, domain)
-    if len(spec.shape) == 2 and spec.shape[1] and spec.dtype in (*FLOATS, "any"):
+    if (
+        len(spec.shape) == 2
+        and spec.shape[1]
+        and (spec.dtype in (*FLOATS, "any") or (spec.dtype in INTEGERS and isinstance(domain, Columns)))
+    ):
         return _matrix(raw, spec, domain)
     raise_undecided(raw, "what it takes")
 

@@ -9,7 +9,7 @@ import torch
 from tests.support.prototypes import CHANGES, CLASSES, NAMES, SHAPE, Nearest, Raw, logits, relabelled, samples
 
 from feint.errors import BadInput
-from feint.signature import Column, Columns
+from feint.signature import Column, Columns, Tokens
 from feint.victims import AdaptedModel, Metadata, TensorSpec, inspection, predict
 
 SAMPLES = samples()
@@ -86,6 +86,28 @@ def test_classes_are_called_as_the_model_calls_their_scores():
     found = inspect_model(raw, split, NAMES)
     assert found.adapter.classes == (NAMES[-1], *NAMES[:-1])
     assert accuracy(raw, found, split) == 1
+
+
+def test_classes_by_which_samples_are_labelled_keep_their_names():
+    order = [*range(1, CLASSES), 0]  # the model's names are those of other scores
+    raw = Raw(lambda x: logits(x)[:, order], classes=NAMES)
+    found = inspect_model(raw, SAMPLES, NAMES, named=True)
+    assert found.adapter.classes == NAMES
+    assert accuracy(raw, found) == 1
+
+
+def test_inputs_that_hold_no_samples_are_refused_with_another_remedy_than_an_inspection():
+    crops = Raw(lambda x: logits(x[:, 0]), (None, 5, *SHAPE))
+    with pytest.raises(BadInput, match=r"expected inputs that hold images, one each; .*package\.module:function"):
+        inspect_model(crops, SAMPLES)
+
+
+def test_accuracy_that_may_be_chance_stands_beside_the_mean_over_the_classes():
+    generator = torch.Generator().manual_seed(0)
+    raw = Raw(lambda x: logits(x) / 40 + torch.rand(len(x), CLASSES, generator=generator))
+    (line,) = [line for line in inspect_model(raw, SAMPLES, expected=0.1).evidence if line.startswith("always")]
+    assert re.search(r"would be right on 0\.10; the mean over the classes is 0\.\d\d", line)
+    assert inspect_model(Raw(logits), SAMPLES).evidence[-1].endswith("right on 0.10")
 
 
 def test_a_background_class_comes_last():
@@ -173,6 +195,21 @@ def test_standardised_columns_are_found():
     found = inspect_model(raw, split)
     assert found.evidence[0].endswith("standardised columns")
     assert accuracy(raw, found, split) > 0.95
+
+
+def test_whole_numbers_with_names_are_columns_and_others_tokens(tmp_path):
+    x = np.random.default_rng(0).integers(0, 90, (200, 2))
+    y = (x[:, 0] > 40).astype(int)
+    raw = Raw(
+        lambda x: (x[:, 0] > 40).float(), (None, 2), "int64", outputs=(TensorSpec("y", "float32", (None,)),)
+    )  # fmt: skip
+    rows = "\n".join(f"{a},{b},{label}" for (a, b), label in zip(x, y, strict=True))
+    (tmp_path / "rows.csv").write_text(f"age,visits,label\n{rows}\n")
+    split = inspection.read_samples(raw, str(tmp_path / "rows.csv")).split
+    assert split.domain.names == ("age", "visits")
+    assert inspect_model(raw, split).accuracy == 1
+    np.savez(tmp_path / "rows.npz", x=x, y=y)
+    assert isinstance(inspection.read_samples(raw, str(tmp_path / "rows.npz")).split.domain, Tokens)
 
 
 def test_the_output_with_the_scores_is_found():

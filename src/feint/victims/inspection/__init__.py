@@ -5,6 +5,7 @@ from feint.victims.inspection.inspect import Inspection, inspect_model
 from feint.victims.inspection.samples import read_samples
 from feint.victims.inspection.trials import (
     LEAST_GAIN,
+    UNSURE,
     AdapterTrial,
     above_majority,
     balanced,
@@ -17,6 +18,7 @@ from feint.victims.inspection.trials import (
 
 __all__ = [
     "LEAST_GAIN",
+    "UNSURE",
     "AdapterTrial",
     "Inspection",
     "above_majority",

@@ -6,13 +6,23 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from feint.data import Split
-from feint.errors import BadInput
+from feint.errors import BadInput, Undecided
 from feint.victims.adapter import AdaptedModel, Adapter, Inputs
 from feint.victims.certain import certain_adapter, certain_inputs
 from feint.victims.inspection.input_candidates import InputCandidate, input_candidates
 from feint.victims.inspection.label_orders import same_kind
 from feint.victims.inspection.scores import Answers
-from feint.victims.inspection.trials import AdapterTrial, alike, best_trial, is_chance, order_trials, run_trials
+from feint.victims.inspection.trials import (
+    UNSURE,
+    AdapterTrial,
+    above_majority,
+    alike,
+    balanced,
+    best_trial,
+    is_chance,
+    order_trials,
+    run_trials,
+)
 from feint.victims.raw import RawModel, arrays_of
 from feint.victims.remote import metered
 from feint.victims.tasks import refuse_task, task_of
@@ -47,6 +57,7 @@ def inspect_model(
     samples: Split | None = None,
     classes: Sequence[str] = (),
     *,
+    named: bool = False,
     expected: float | None = None,
     seconds: float = SECONDS,
 ) -> Inspection:
@@ -56,6 +67,7 @@ def inspect_model(
         raw: The model.
         samples: Labelled samples; without any, only what the model says of itself counts.
         classes: Names of the classes of the samples, in the order of their labels.
+        named: Whether the samples are labelled by these names, and not by numbers that were given them.
         expected: Accuracy that the owner expects, as a share; a model that is no better than chance needs it.
         seconds: Time for measuring.
 
@@ -82,13 +94,13 @@ def inspect_model(
     if expected is None and _looks_like_chance(best, shuffled):
         raise BadInput(
             f"{raw.place}, right on {best.accuracy:.1%} of {len(y):,} samples at best ({best.words}), where "
-            f"{majority_line(y, best.classes(names))}", "an adapter under which it is better than chance",
+            f"{majority_line(y, best.classes(names, named=named))}", "an adapter under which it is better than chance",
             f"check that the samples are of its task; --expect-accuracy {best.accuracy - 0.0005:.3f} accepts that",
         )  # fmt: skip
     ordered = tuple(sorted(trials, key=lambda trial: -trial.accuracy))
-    adapter = best.adapter(samples.domain, names)
+    adapter = best.adapter(samples.domain, names, named=named)
     apart = _own_labels(raw, adapter, shuffled) if raw.meter is None else ()
-    evidence = (*_evidence(best, ordered, shuffled, names), *apart, *raw.remarks.values())
+    evidence = (*_evidence(best, ordered, shuffled, adapter.classes), *apart, *raw.remarks.values())
     return Inspection(adapter, evidence, best.accuracy, ordered)
 
 
@@ -101,7 +113,13 @@ def _free_trials(raw: RawModel, samples: Split, names: Sequence[str], seconds: f
     """Try every plausible adapter."""
     candidates = input_candidates(raw, samples.domain, samples.inputs(slice(0, 256)).numpy(), _certain(raw, samples))
     if not candidates:
-        certain_inputs(raw, samples.domain)  # raises the reason
+        try:
+            certain_inputs(raw, samples.domain)  # raises the reason
+        except Undecided as error:
+            raise BadInput(
+                error.args[0], f"inputs that hold {samples.domain.noun}, one each",
+                "wrap it in a function of one batch: package.module:function",
+            ) from error  # fmt: skip
     return run_trials(raw, candidates, samples, names, seconds=seconds)
 
 
@@ -141,8 +159,10 @@ def _evidence(best: AdapterTrial, trials: Sequence[AdapterTrial], samples: Split
     others = {trial.tensor: trial for trial in reversed(trials) if trial.tensor != best.tensor}
     lines += [f"{trial.accuracy:.2f} by the output {name}" for name, trial in others.items()]
     lines.append(f"output {best.tensor}: {best.answers.words}")
-    lines.append(majority_line(samples.labels[: len(best.right)].numpy(), best.classes(classes)))
-    return lines
+    y = samples.labels[: len(best.right)].numpy()
+    gain, error = above_majority(best.right, y)
+    mean = f"; the mean over the classes is {balanced(best.right, y)[0]:.2f}" if gain < UNSURE * error else ""
+    return [*lines, majority_line(y, classes) + mean]
 
 
 def _own_labels(raw: RawModel, adapter: Adapter, samples: Split) -> tuple[str, ...]:

@@ -83,9 +83,10 @@ def matched(top: np.ndarray, y: np.ndarray, count: int, scores: int) -> tuple[in
     np.add.at(table, (y, top), 1)
     order = np.full(count, -1)
     free = np.ones(scores, bool)
-    for cell in np.argsort(-table, axis=None, kind="stable"):
+    cells = np.flatnonzero(table)  # of 2,000 classes 4 million, of which the samples reach a thousand
+    for cell in cells[np.argsort(-table.ravel()[cells], kind="stable")]:
         k, score = divmod(int(cell), scores)
-        if order[k] < 0 and free[score] and table[k, score]:
+        if order[k] < 0 and free[score]:
             order[k], free[score] = score, False
     for k in np.flatnonzero(order < 0):  # classes that no answer names keep their own number, where it is free
         score = k if k < scores and free[k] else int(np.flatnonzero(free)[0])
@@ -105,4 +106,4 @@ def matched_right(top: np.ndarray, y: np.ndarray, count: int, scores: int) -> np
 
 def completed(order: Sequence[int], scores: int) -> tuple[int, ...]:
     """Return the order, and after it the scores that it leaves out."""
-    return (*order, *(score for score in range(scores) if score not in order))
+    return (*order, *sorted({*range(scores)} - {*order}))

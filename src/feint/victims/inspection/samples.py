@@ -7,10 +7,9 @@ import numpy as np
 from feint.data.files import Classes, Reading, samples_at
 from feint.errors import BadInput
 from feint.signature import Columns, Domain, Pixels, Tokens
-from feint.victims.certain import certain_inputs
+from feint.victims.certain import INTEGERS, certain_inputs
 from feint.victims.raw import RawModel
 
-INTEGERS = ("int8", "int16", "int32", "int64")
 OFTEN = 0.3  # share of sequences that end with one token, from which on it is padding
 
 
@@ -37,7 +36,7 @@ def read_samples(raw: RawModel, place: str, *, label: str | None = None, padding
             raise
         classes = None  # the order of the labels is measured
         reading = samples_at(place, domain, label=label)
-    domain = _certain_domain(raw, reading.split.domain) or _sequence_domain(raw, reading, padding)
+    domain = _sequence_domain(raw, reading, padding) or _certain_domain(raw, reading.split.domain)
     if domain in (None, reading.split.domain):
         return reading
     return samples_at(place, domain, classes=classes, label=label)
@@ -67,7 +66,10 @@ def _certain_domain(raw: RawModel, domain: Domain | None) -> Domain | None:
 
 
 def _sequence_domain(raw: RawModel, reading: Reading, padding: int | None) -> Tokens | None:
-    """Return the domain of whole numbers for a model that takes one row of integers, or None."""
+    """Return the domain of whole numbers for a model that takes one row of integers, or None.
+
+    Columns that have names are no sequences.
+    """
     split = reading.split
     spec = raw.inputs[0]
     if (
@@ -75,6 +77,7 @@ def _sequence_domain(raw: RawModel, reading: Reading, padding: int | None) -> To
         or spec.dtype not in INTEGERS
         or len(spec.shape) != 2
         or not isinstance(split.domain, Columns)
+        or split.domain.names != tuple(f"x{i}" for i in range(len(split.domain.names)))
     ):
         return None
     x = split.values

@@ -22,6 +22,7 @@ from feint.victims.raw import RawModel
 
 LEAST_GAIN = 0.05  # of accuracy by which an adapter has to be better
 CERTAIN = 3.0  # standard errors of that gain: several dozen adapters are tried
+UNSURE = 3.0  # standard errors above chance below which that is said
 ALIKE = 2.0  # standard errors within which two adapters fit alike
 TIMED, LEAST, MOST = 8, 24, 1000  # samples that are timed, and that are tried: at least and at most
 STAGES = 3
@@ -56,18 +57,23 @@ class AdapterTrial:
         """Inputs and order in words."""
         return self.candidate.words + ("" if self.order.is_own else f", classes {self.order.words}")
 
-    def classes(self, classes: Sequence[str]) -> tuple[str, ...]:
-        """Return the names of the classes: where they are the model's own, each is the name of its score."""
+    def classes(self, classes: Sequence[str], *, named: bool) -> tuple[str, ...]:
+        """Return the names of the classes: where they are the model's own, each is the name of its score.
+
+        Args:
+            classes: Names of the classes of the samples.
+            named: Whether the samples are labelled by these names, which then stay whatever the model calls its scores.
+        """
         names = self.answers.names
         numbered = names == tuple(map(str, range(len(names))))
-        if numbered or tuple(classes) != names[: len(classes)]:
+        if named or numbered or tuple(classes) != names[: len(classes)]:
             return tuple(classes)
         return tuple(names[score] for score in self.order.order[: len(classes)])
 
-    def adapter(self, domain: Domain, classes: Sequence[str]) -> Adapter:
-        """Return the adapter of this trial for a domain and its classes."""
+    def adapter(self, domain: Domain, classes: Sequence[str], *, named: bool) -> Adapter:
+        """Return the adapter of this trial for a domain and its classes; `named` as in `classes`."""
         order, names = self.order.order, self.answers.names
-        classes = self.classes(classes)
+        classes = self.classes(classes, named=named)
         if self.answers.values == "labels":
             order = order[: len(classes)]
             return Adapter(domain, tuple(classes), self.candidate.inputs, ClassOutputs(
