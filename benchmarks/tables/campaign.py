@@ -118,7 +118,7 @@ def calibrated(victim: str, score: str, quarter: int = TODAY) -> Campaign:
     campaign = fitted(victim, score)
     inputs = campaign.test.martingale().inputs
     recorded = honest(victim, np.random.default_rng(1), PERIOD, QUERIES, score, quarter)
-    p_values = [campaign.cohort().levels(ranks, np.arange(1, 1 + len(ranks))) for ranks in places(inputs, recorded)]
+    p_values = [campaign.cohort().levels(ranks, range(1, 1 + len(ranks))) for ranks in places(inputs, recorded)]
     return Campaign(campaign.test, probation=probation_level(p_values, SHARE).level)
 
 
