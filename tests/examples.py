@@ -464,7 +464,7 @@ OUTPUTS = by_name(
         variants={"most": HighConfidence(threshold=0.9), "least": HighConfidence(threshold=1e-6)},
         spelled=(HighConfidence(threshold=0.5),),
     ),
-    Example(LabelFlip("secret"), spelled=(LabelFlip("secret", near=2),), exports=""),
+    Example(LabelFlip("secret"), spelled=(LabelFlip("secret", near=2, share=0.5),), exports=""),
     Example(
         Marked("secret", rate=0.3),
         identity=Marked("secret", rate=0.0),

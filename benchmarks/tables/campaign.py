@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.tables.attacked import VICTIMS
 from benchmarks.tables.drawn_rows import ATTACKERS, sent
-from benchmarks.tables.ladder import POLICIES, STRONG, SURROGATE
+from benchmarks.tables.ladder import KEY, STRONG, SURROGATE
 from benchmarks.tables.newcomers import Population, population, returned, scored
 from benchmarks.tables.rows import Jobs, Row, prefix_of
 from feint import victims
@@ -31,6 +31,7 @@ from feint.defenses.access.e_bh import e_bh
 from feint.defenses.access.e_process import NOW, mixed
 from feint.defenses.access.martingale import places, wealth
 from feint.defenses.feature_scores import LearnedScore, Mahalanobis
+from feint.defenses.outputs import LabelFlip
 from feint.defenses.scores import Energy, Score
 from feint.evaluation import metrics
 from feint.fitting import Fittable
@@ -118,7 +119,7 @@ def calibrated(victim: str, score: str, quarter: int = TODAY) -> Campaign:
     campaign = fitted(victim, score)
     inputs = campaign.test.martingale().inputs
     recorded = honest(victim, np.random.default_rng(1), PERIOD, QUERIES, score, quarter)
-    p_values = [campaign.cohort().levels(ranks, np.arange(1, 1 + len(ranks))) for ranks in places(inputs, recorded)]
+    p_values = [campaign.cohort().levels(ranks, range(1, 1 + len(ranks))) for ranks in places(inputs, recorded)]
     return Campaign(campaign.test, probation=probation_level(p_values, SHARE).level)
 
 
@@ -231,6 +232,8 @@ def of_victim(victim: str, progress: ProgressCallback) -> Jobs:
         yield f"calibrated-{n}-energy-others", partial(campaign, victim, n, "energy", others)
         for score in ("energy", pool_score, *of_inputs(victim)):
             yield f"theft-{n}-{score}", partial(theft, victim, n, score, progress)
+        for score in of_inputs(victim):  # of two classes
+            yield f"theft-{n}-{score}-half", partial(theft, victim, n, score, progress, share=0.5)
         for probation in PROBATION:
             level = partial(at_level, victim, probation)
             yield f"campaign-{n}-{probation}", partial(campaign, victim, n, "energy", level)
@@ -267,8 +270,11 @@ def campaign(victim: str, n: int, score: str, made: Callable[[], Campaign], atta
     }  # fmt: skip
 
 
-def theft(victim: str, n: int, score: str, progress: ProgressCallback) -> Row:
-    """Return what a copy is worth that is trained on what a campaign was answered, or undefended answers."""
+def theft(victim: str, n: int, score: str, progress: ProgressCallback, *, share: float = 1.0) -> Row:
+    """Return what a copy is worth that is trained on what a campaign was answered, or undefended answers.
+
+    `share` is that of `LabelFlip`.
+    """
     probation = calibrated(victim, score) if score else None
     if probation is None:
         rows = np.random.default_rng(0).choice(len(pool(victim)), size=(ACCOUNTS, QUERIES), replace=False)
@@ -276,7 +282,7 @@ def theft(victim: str, n: int, score: str, progress: ProgressCallback) -> Row:
     else:
         answers = changed_labels(victim, probation, score, n, 0)
     chosen, flipped = torch.from_numpy(answers.rows.ravel()), torch.from_numpy(answers.attacker.ravel())
-    p, (flip,) = returned(victim, pool(victim)).z[chosen].softmax(-1), POLICIES["flipped labels"].outputs
+    p, flip = returned(victim, pool(victim)).z[chosen].softmax(-1), LabelFlip(KEY, share=share)
     p[flipped] = flip(p[flipped], pool(victim).inputs(chosen[flipped]))
     targets = nn.functional.one_hot(p.argmax(-1), p.shape[1]).float()
     x, setting = pool(victim).inputs(chosen), VICTIMS[victim].parts.setting
@@ -287,7 +293,7 @@ def theft(victim: str, n: int, score: str, progress: ProgressCallback) -> Row:
         "victim": victim, "kind": "theft", "honest": n, "accounts": ACCOUNTS, "queries": QUERIES, "score": score,
         "probation": probation.probation if probation else None, "alarm": answers.alarm,
         "attacker_changed": float(flipped.float().mean()), "by_query": answers.attacker.mean(0).tolist(),
-        "honest_changed": float(answers.honest.mean()) if n else None,
+        "honest_changed": float(answers.honest.mean()) if n else None, "share": share,
         "attack": "KnockoffNets, labels only", "surrogate": tried.network.name, "epochs": tried.training.epochs,
         "majority": float(judged.labels.bincount().max() / len(judged)), "seed": 0,
         **metrics.theft(metrics.StolenAnswers(victims.answers(stolen, judged), truth, judged.labels)),

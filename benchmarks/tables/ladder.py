@@ -35,8 +35,9 @@ TURN = 50  # queries of a client before the next client's, at most
 FILLERS = {"copies": altered, "varied": varied}
 SURROGATE = "resnet9_32"
 STRONG = Training(epochs=20, batch_size=128, learning_rate=0.1, crop=4, flip=True)
+KEY = "an experiment's, not a secret"
 POLICIES = {
-    "flipped labels": Defense(outputs=[LabelFlip(key="an experiment's, not a secret")]),
+    "flipped labels": Defense(outputs=[LabelFlip(KEY)]),
     "refusal": Defense(access=[Refuse()]),
 }
 Batch = tuple[str, Tensor, Tensor]  # a client, its inputs (N, …), and the rows (N,) that the attacker wants, or −1

@@ -41,6 +41,24 @@ def test_flips_are_spread_over_all_other_classes():
     assert (counts[[0, 1, 3, 4]] > 400).all()
 
 
+@pytest.mark.parametrize("classes", [2, 5])
+def test_labels_say_nothing_at_the_share_at_which_all_classes_are_as_likely(classes):
+    flip, x = LabelFlip("secret", share=(classes - 1) / classes), images(3000)
+    for label in (0, 1):
+        p = torch.zeros(3000, classes)
+        p[:, label] = 1.0
+        shares = flip(p, x).argmax(-1).bincount(minlength=classes) / 3000
+        assert torch.allclose(shares, torch.full((classes,), 1 / classes), atol=0.04)
+
+
+def test_a_pair_that_was_not_swapped_marks_no_copy():
+    service = Service(MODEL, Defense(outputs=[LabelFlip("secret", share=0.5)]))
+    changed = service(Query(X)).p.argmax(-1) != predict(MODEL, X).argmax(-1)
+    pairs = service.ledger.shared.rows("flips/pairs").array
+    assert 0 < len(pairs) <= changed.sum() < len(X)
+    assert {row.tobytes() for row in pairs[:, :-1]} <= {row.tobytes() for row in X[changed].flatten(1).numpy()}
+
+
 def test_images_that_look_the_same_have_near_hashes_and_others_have_not():
     noisy = (X + 0.02 * torch.randn(X.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
     same = (hashes(noisy) - hashes(X)).abs().sum(-1)
@@ -71,6 +89,9 @@ def test_a_marked_user_meets_flips_and_an_unmarked_one_does_not():
     assert (service(Query(X, "mallory")).p.argmax(-1) != predict(MODEL, X).argmax(-1)).all()
 
 
-def test_a_flip_without_a_key_is_refused():
+def test_a_flip_without_a_key_or_of_no_share_is_refused():
     with pytest.raises(BadRecipe, match="secret"):
         LabelFlip("")
+    for share in (0.0, 1.5):
+        with pytest.raises(BadRecipe, match="share"):
+            LabelFlip("secret", share=share)

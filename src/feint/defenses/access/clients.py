@@ -79,7 +79,7 @@ class ProbationLevel:
     average: float
 
 
-def probation_level(p_values: Sequence[np.ndarray], share: float = 0.01) -> ProbationLevel:
+def probation_level(p_values: Sequence[Sequence[float]], share: float = 0.01) -> ProbationLevel:
     """Return the level below which at most a share of such a newcomer's answers change.
 
     `BadInput` is raised where there are too few newcomers, or the share is none.
@@ -98,7 +98,7 @@ def probation_level(p_values: Sequence[np.ndarray], share: float = 0.01) -> Prob
     lost = np.concatenate([np.full(len(part), 1 / len(part)) for part in p_values])[order].cumsum()
     allowed = int(np.searchsorted(lost, share * (n + 1) - 1, side="right"))  # answers that may change
     level = 1.0 if allowed == len(p) else p[order][allowed].item()
-    changed = sum((part < level).mean() for part in p_values)
+    changed = sum(np.less(part, level).mean().item() for part in p_values)
     return ProbationLevel(level, n, share, (changed + 1) / (n + 1))
 
 

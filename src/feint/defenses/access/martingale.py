@@ -77,10 +77,20 @@ class Martingale(EProcess):
         return self._drifts[readings.astype(int)]
 
     @functools.cached_property
+    def surprises(self) -> np.ndarray:
+        """−log p of each rank, (n + 1,)."""
+        return -np.log(self._levels)
+
+    @functools.cached_property
     def _drifts(self) -> np.ndarray:
         """What a query of each rank adds to the sums, (n + 1, 4)."""
-        p = np.arange(1, len(self.inputs) + 2) / (len(self.inputs) + 1)
-        return np.stack([np.ones_like(p), -np.log(p), *(p <= small for small in SMALL)], -1)
+        p = self._levels
+        return np.stack([np.ones_like(p), self.surprises, *(p <= small for small in SMALL)], -1)
+
+    @property
+    def _levels(self) -> np.ndarray:
+        """The p-value of each rank, (n + 1,)."""
+        return np.arange(1, len(self.inputs) + 2) / (len(self.inputs) + 1)
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray]) -> Self:

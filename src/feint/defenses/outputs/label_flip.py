@@ -26,6 +26,9 @@ class LabelFlip(Output):
     same wrong label again. The hashes of all clients, the first `most`, are rows of the shared account. An honest
     client must never meet this defense: it belongs on a high rung of a ladder.
 
+    Of two classes a swapped label tells the other one, and whoever notices turns a copy round. At a `share` of
+    (K − 1) / K, 0.5 of two classes, each class is as likely whatever the label was, and answers say nothing of it.
+
     The first `most` flipped inputs are stored with their wrong labels in the shared account. A copy of the answers
     copies the flips, and `feint.ownership.flips` makes a mark of them. The paper's detector, thresholds and flip rule
     are unknown; these were chosen here.
@@ -34,6 +37,7 @@ class LabelFlip(Output):
         key: The owner's secret.
         near: Bits by which two hashes of one input may differ, 0 to 31.
         most: Hashes and flipped inputs that are stored, 1 or more.
+        share: Share of inputs whose label is swapped, above 0; the others keep theirs, drawn by the key as well.
     """
 
     cite: ClassVar[str] = "jiang2024comprehensive"
@@ -41,11 +45,12 @@ class LabelFlip(Output):
     key: str
     near: int = 4
     most: int = 2000
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         check_key(self.key)
-        if not (0 <= self.near < BITS // 2 and self.most >= 1):
-            raise BadRecipe(repr(self), f"0 ≤ near < {BITS // 2} bits and most ≥ 1", "change it")
+        if not (0 <= self.near < BITS // 2 and self.most >= 1 and 0 < self.share <= 1):
+            raise BadRecipe(repr(self), f"0 ≤ near < {BITS // 2} bits, most ≥ 1 and 0 < share ≤ 1", "change it")
 
     @property
     def preserves(self) -> str:
@@ -56,7 +61,7 @@ class LabelFlip(Output):
             raise BadInput(
                 "answers without their inputs", "the inputs x (N, …), whose hashes decide", "call it as (p, x)"
             )
-        return self._flip(p, hashes(x))
+        return self._flip(p, hashes(x))[0]
 
     def bind(self, model: nn.Module, ledger: Ledger) -> OutputDefense:
         """Return this defense with the hashes and the flipped pairs of the `ledger`."""
@@ -68,8 +73,8 @@ class LabelFlip(Output):
             if not len(p):
                 return p
             matched, new = zip(*(self._match(code, known) for code in hashes(x)), strict=True)
-            q = self._flip(p, torch.stack(matched))
-            flipped = torch.cat([_numbers(x), q.argmax(-1, keepdim=True).float()], -1)[torch.tensor(new)]
+            q, swapped = self._flip(p, torch.stack(matched))
+            flipped = torch.cat([_numbers(x), q.argmax(-1, keepdim=True).float()], -1)[torch.tensor(new) & swapped]
             pairs.append(flipped, most=self.most)  # one for each hash: pairs that share their draw prove nothing more
             return q
 
@@ -83,10 +88,15 @@ class LabelFlip(Output):
         known.append(code[None], most=self.most)
         return code, True
 
-    def _flip(self, p: Tensor, bits: Tensor) -> Tensor:
-        """Return the answers with the label's probability and that of the class drawn from `bits` swapped."""
-        drawn = keyed.uniforms(self.key, bits, 1, purpose="LabelFlip")[:, 0]
-        return torch.from_numpy(swap_label(p.detach().cpu().numpy(), drawn.numpy())).to(p.device)
+    def _flip(self, p: Tensor, bits: Tensor) -> tuple[Tensor, Tensor]:
+        """Return answers (N, K) with the label's probability and that of a class drawn from `bits` swapped, and where.
+
+        The mask (N,) is that of the swapped ones, on the CPU.
+        """
+        drawn = keyed.uniforms(self.key, bits, 2, purpose="LabelFlip")
+        before, swapped = p.detach().cpu(), drawn[:, 1] < self.share
+        after = torch.from_numpy(swap_label(before.numpy(), drawn[:, 0].numpy()))
+        return torch.where(swapped[:, None], after, before).to(p.device), swapped
 
 
 def _numbers(x: Tensor) -> Tensor:
