@@ -5,8 +5,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from feint.gateway.backends.onnx_model import Outputs
 from feint.gateway import turns
+from feint.gateway.backends.onnx_model import Outputs
 from feint.gateway.backends.shared_run import SharedRun
 from feint.gateway.turns import QUIET, TurnQueue
 
@@ -73,7 +73,8 @@ async def one_after_the_other(queue, count, *, apart):
     await asyncio.gather(*entered)
 
 
-def test_those_who_come_one_after_the_other_are_done_together():
+def test_those_who_come_one_after_the_other_are_done_together(monkeypatch):
+    monkeypatch.setattr(turns, "LONGEST", np.inf)
     assert queue_of(lambda queue: one_after_the_other(queue, 8, apart=QUIET - 1)) == [8]
 
 

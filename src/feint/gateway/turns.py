@@ -17,11 +17,11 @@ LONGEST = 0.005  # seconds for which the first one waits at most, however many c
 class Turn:
     """Turn of the event loop, or several, in which requests come together; and a forecast whether others come.
 
-    Work that is done for several at once waits for the end of the turn, which one that comes alone need not. By the last
-    turn in which anybody came, others are expected or not.
+    Work that is done for several at once waits for the end of the turn, which one that comes alone need not. Others are
+    expected or not by the last turn in which anybody came.
 
     Args:
-        over: Called when the turn is over.
+        over: Called when a turn is over for whose end somebody waits.
         quiet: Turns of the loop in which nobody comes, after which it is over where somebody waits for its end. It
             is over after `LONGEST` seconds in any case.
     """
@@ -47,7 +47,8 @@ class Turn:
             loop.call_soon(self._look, loop)
             return
         self._together, self._count = self._count > 1, 0
-        self._over()
+        if waits:
+            self._over()
 
 
 class TurnQueue(Generic[T]):
