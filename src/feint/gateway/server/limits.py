@@ -129,11 +129,12 @@ class BoundedConnection(HttpToolsProtocol):
     def _unsupported_upgrade_warning(self) -> None:
         """Refuse a body with the header Upgrade: the parser skips the body together with the header."""
         if any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
-            self._wrong, self._whole = BadInput("a body with the header Upgrade", "HTTP/1.1", "leave that header"), False
+            self._wrong = BadInput("a body with the header Upgrade", "HTTP/1.1", "ask without that header")
+            self._whole = False
             self.send_400_response("")
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse a malformed request, and close the connection; those before it, which are charged, are answered first."""
+        """Refuse a malformed request, and close the connection. Those before it, which are charged, come first."""
         if self._refusal:
             return
         error = self._wrong or BadInput("no request of HTTP/1.1", "one", "see RFC 9112")
@@ -148,7 +149,7 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.close()
 
     def _others_first(self) -> bool:
-        """Return whether requests before the malformed one are being answered; it is not itself one of them any more."""
+        """Return whether requests before the malformed one are to be answered, among which it is none any more."""
         if self._begun or self._whole:  # it has no head
             return not self._answered()
         if self.pipeline:
