@@ -149,6 +149,19 @@ def test_what_is_no_request_is_told_in_one_line(served, name):
     alive(served)
 
 
+BEHIND = ["no HTTP", "no Host", "an endless length", "a coded body", "a chunk of no size", "a body with Upgrade",
+          "many headers", "many requests at once"]  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [1, 2])
+@pytest.mark.parametrize("name", BEHIND)
+def test_requests_before_a_malformed_one_are_answered_first(served, name, before):
+    send, status = HTTP[name]
+    good = served.post + b"Content-Length: %d\r\n\r\n" % len(GOOD) + GOOD
+    statuses = [int(line[:3]) for line in said(served, good * before + send(served.post)).split(b"HTTP/1.1 ")[1:]]
+    assert (statuses[:before], statuses[-1]) == ([200] * before, status)
+
+
 def test_odd_names_and_paths_lead_nowhere(served):
     for path in PATHS:
         post = served.post.replace(b"/v2/models/toy/infer", path.encode())

@@ -5,11 +5,13 @@ import asyncio
 import numpy as np
 import pytest
 
+from feint.gateway import turns
 from feint.gateway.backends.onnx_model import Outputs
 from feint.gateway.backends.shared_run import SharedRun
+from feint.gateway.turns import QUIET, TurnQueue
 
 
-def sizes_of(turns):
+def sizes_of(counts):
     """Return the sizes of the runs of a graph, for so many requests in each turn of the loop."""
     sizes = []
 
@@ -19,7 +21,7 @@ def sizes_of(turns):
 
     async def main():
         run = SharedRun(graph, 0.0)
-        for count in turns:
+        for count in counts:
             await asyncio.gather(*(run(np.zeros((1, 1))) for _ in range(count)))
             await asyncio.sleep(0)
 
@@ -45,3 +47,51 @@ def test_one_who_was_alone_is_run_without_a_turn_of_the_loop():
         return done.value.value.rungs[0].item()
 
     assert asyncio.run(main()) == 2.0
+
+
+def queue_of(scene):
+    """Play a scene at a queue, and return the sizes of what it did together."""
+    sizes = []
+
+    async def run(entries):
+        sizes.append(len(entries))
+
+    async def main():
+        await scene(TurnQueue(run))
+
+    asyncio.run(main())
+    return sizes
+
+
+async def one_after_the_other(queue, count, *, apart):
+    """Enter as many, so many turns of the loop apart, and wait until all are done."""
+    entered = []
+    for _ in range(count):
+        entered.append(asyncio.ensure_future(queue(None)))
+        for _ in range(apart):
+            await asyncio.sleep(0)
+    await asyncio.gather(*entered)
+
+
+def test_those_who_come_one_after_the_other_are_done_together(monkeypatch):
+    monkeypatch.setattr(turns, "LONGEST", np.inf)
+    assert queue_of(lambda queue: one_after_the_other(queue, 8, apart=QUIET - 1)) == [8]
+
+
+def test_a_turn_is_over_when_nobody_comes_any_more():
+    assert queue_of(lambda queue: one_after_the_other(queue, 3, apart=QUIET + 1)) == [1, 1, 1]
+
+
+def test_no_turn_goes_on_as_long_as_somebody_comes(monkeypatch):
+    monkeypatch.setattr(turns, "LONGEST", 0.0)
+    assert max(queue_of(lambda queue: one_after_the_other(queue, 8, apart=2))) < 8
+
+
+def test_one_who_was_alone_is_done_at_once():
+    async def scene(queue):
+        await queue(None)
+        await asyncio.sleep(0)
+        with pytest.raises(StopIteration):
+            queue(None).send(None)
+
+    assert queue_of(scene) == [1, 1]

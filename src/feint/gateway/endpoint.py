@@ -184,13 +184,13 @@ class ModelEndpoint:
         await in_time(min(request.until for request in requests), self._first(requests))
 
     async def _first(self, requests: Sequence[PendingRequest]) -> None:
-        with _stages(requests) as stages:
+        with Stopwatch([request.record for request in requests]) as stages:
             await self._decide(requests, stages)
             await self._commit(requests)
 
     async def _repeat(self, request: PendingRequest) -> None:
         """Take a request through the line again, in the turn of its client."""
-        with _stages([request]) as stages:
+        with Stopwatch([request.record]) as stages:
             async with self._turn(request.query):
                 await self._decide([request], stages)
             await self._commit([request])  # sent before the client's next request begins, which builds on it
@@ -221,7 +221,7 @@ class ModelEndpoint:
     async def _compute(self, requests: Sequence[PendingRequest]) -> None:
         """Compute the undefended output of each request."""
         results = ()
-        if len(requests) > 1 and self._each is not None:
+        if self._each is not None and self._each.together(requests[0].query):  # and then all others, if there are any
             with contextlib.suppress(Exception):  # of one of them: each gets its own output, or its own error
                 results = self._each.compute_each([(request.query, request.transaction) for request in requests])
         for i, request in enumerate(requests):
@@ -287,13 +287,3 @@ class ModelEndpoint:
     def _turn(self, query: ArrayQuery) -> asyncio.Lock:
         """Return the lock under which a client's, or a group's, requests run again; no group has that of a client."""
         return self._locks.setdefault((query.group, query.group or query.client), asyncio.Lock())
-
-
-@contextlib.contextmanager
-def _stages(requests: Sequence[PendingRequest]) -> Iterator[Stopwatch]:
-    """Measure the stages of requests that are decided together until the block ends."""
-    stages = Stopwatch([request.record for request in requests])
-    try:
-        yield stages
-    finally:
-        stages.begin()

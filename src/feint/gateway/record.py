@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from feint.gateway.request_context import RequestContext, current
 
@@ -62,7 +63,7 @@ Observer = Callable[[RequestRecord], None]
 
 
 class Stopwatch:
-    """Seconds of each stage of requests that are decided together: each of them is answered when all are.
+    """Seconds of each stage of requests that are decided together, until a block ends: each is answered when all are.
 
     Args:
         records: Records of the requests, which have their seconds in common from now on.
@@ -73,6 +74,12 @@ class Stopwatch:
         self._stage, self._since = "", 0.0
         for record in records:
             record.seconds = self._seconds
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.begin()
 
     def begin(self, stage: str = "") -> None:
         """Begin a stage, and end the one before; "" begins none."""

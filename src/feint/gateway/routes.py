@@ -56,17 +56,17 @@ class InferenceMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        address = (scope.get("client") or ("",))[0]
-        request_context.begin(scope["path"], address, dict(scope["headers"]), self._gateway.trace_share)
+        address, headers = (scope.get("client") or ("",))[0], dict(scope["headers"])
+        request_context.begin(scope["path"], address, headers, self._gateway.trace_share)
         name = model_of(scope["path"])
         try:
             if name is None:
-                unique_headers(scope["headers"])
+                check_unique(scope["headers"], headers)
                 reply = None
             elif scope["method"] != "POST":
                 reply = unrouted(405, [(b"allow", b"POST")])
             else:
-                reply = await handle(self._gateway, name, scope["headers"], receive)
+                reply = await handle(self._gateway, name, scope["headers"], headers, receive)
         except ClientDisconnect:
             return
         except BadInput as error:
@@ -94,16 +94,30 @@ def model_of(path: str) -> tuple[str, str] | None:
 
 
 async def handle(
-    gateway: Gateway, name: tuple[str, str], sent: list[error_responses.Header], receive: Receive
+    gateway: Gateway,
+    name: tuple[str, str],
+    sent: list[error_responses.Header],
+    headers: dict[bytes, bytes],
+    receive: Receive,
 ) -> Reply:
     """Return status, headers and body of the response to an inference request.
+
+    Args:
+        gateway: Models and keys.
+        name: Name and version of the model.
+        sent: Headers of the request, as they came.
+        headers: The same by name.
+        receive: ASGI channel of the request.
+
+    Returns:
+        The response.
 
     Raises:
         ClientDisconnect: Where nobody waits for the response.
     """
     caller, reached = Caller(""), False
     try:
-        headers = unique_headers(sent)
+        check_unique(sent, headers)
         caller = gateway.authenticate(bearer_key(headers.get(b"authorization", b"")))
         endpoint = gateway.endpoint(*name, caller=caller)
         with endpoint.in_use():
@@ -127,19 +141,21 @@ async def handle(
         return error_response(error)
 
 
-def unique_headers(sent: list[error_responses.Header]) -> dict[bytes, bytes]:
-    """Return the headers by name.
+def check_unique(sent: list[error_responses.Header], headers: dict[bytes, bytes]) -> None:
+    """Check that no header that counts is sent twice: others on the way may read the other.
+
+    Args:
+        sent: Headers as they came.
+        headers: The same by name.
 
     Raises:
-        BadInput: Where one that counts is sent twice: others on the way may read the other.
+        BadInput: One is.
     """
-    headers = dict(sent)
     if len(headers) < len(sent):
         names = [name for name, _ in sent]
         for name in ONCE:
             if names.count(name) > 1:
                 raise BadInput(f"more than one header {name.decode()}", "one", "send the right one")
-    return headers
 
 
 async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int, seconds: float) -> bytes | bytearray:

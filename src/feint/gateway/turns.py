@@ -10,66 +10,80 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Company:
-    """Forecast of whether others come in the same turn of the loop, by the last turn in which anybody came.
+QUIET = 5  # turns of the loop: grpc.aio takes four from the name of a call to its message, and then begins the next one
+LONGEST = 0.005  # seconds for which the first one waits at most, however many come
 
-    Work that is done for several at once waits for the end of the turn, and then for the next one: two turns that a
-    client who asks alone need not wait.
+
+class Turn:
+    """Turn of the event loop, or several, in which requests come together; and a forecast whether others come.
+
+    Work that is done for several at once waits for the end of the turn, which one that comes alone need not. Others are
+    expected or not by the last turn in which anybody came.
+
+    Args:
+        over: Called when a turn is over for whose end somebody waits.
+        quiet: Turns of the loop in which nobody comes, after which it is over where somebody waits for its end. It
+            is over after `LONGEST` seconds in any case.
     """
 
-    def __init__(self) -> None:
-        self._together, self._count = True, 0
+    def __init__(self, over: Callable[[], None], *, quiet: int = 0) -> None:
+        self._over, self._quiet = over, quiet
+        self._together, self._count, self._seen, self._idle, self._until = True, 0, 0, 0, 0.0
 
-    def expected(self) -> bool:
-        """Count one that comes now; return whether others are here, or are expected to come in this turn."""
+    def enter(self) -> bool:
+        """Count one that comes now; return whether it waits, as others are here or are expected to come."""
         self._count += 1
         if self._count == 1:
-            asyncio.get_running_loop().call_soon(self._turn_over)
+            loop = asyncio.get_running_loop()
+            self._seen, self._idle, self._until = 1, 0, loop.time() + LONGEST
+            loop.call_soon(self._look, loop)
         return self._together or self._count > 1
 
-    def _turn_over(self) -> None:
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look whether the turn is over, after a turn of the loop."""
+        self._seen, self._idle = self._count, self._idle + 1 if self._count == self._seen else 0
+        waits = self._together or self._count > 1
+        if waits and self._idle < self._quiet and loop.time() < self._until:
+            loop.call_soon(self._look, loop)
+            return
         self._together, self._count = self._count > 1, 0
+        if waits:
+            self._over()
 
 
 class TurnQueue(Generic[T]):
-    """Queue of what is done together with all that comes in the same turn of the event loop, or in the next one.
-
-    Where the last one was alone, one that comes alone is done at once. Waiting for the next turn, in which those are
-    read whose answers have just been written, makes of 8 clients in closed loops 8 at once, and not 2 and 6.
+    """Queue of what is done together with all that comes in the same `Turn`; one that comes alone is done at once.
 
     Args:
         run: Does it; an exception is everybody's. It runs in no request's context.
+        quiet: As in `Turn`. The answers of a turn are written one after the other, and so those come who take them:
+            without a quiet turn of the loop, 8 clients in closed loops become 2 and 6, and not 8 at once.
     """
 
-    def __init__(self, run: Callable[[Sequence[T]], Awaitable[None]]) -> None:
-        self._run, self._count, self._together = run, 0, True
+    def __init__(self, run: Callable[[Sequence[T]], Awaitable[None]], *, quiet: int = QUIET) -> None:
+        self._run, self._turn = run, Turn(self._begin, quiet=quiet)
         self._waiting: list[tuple[T, asyncio.Future[None]]] = []
-        self._turns = set[asyncio.Task[None]]()
+        self._running = set[asyncio.Task[None]]()
 
     async def __call__(self, entry: T) -> None:
-        """Return when `entry` is done. Whoever is cancelled before its turn begins is left out of it."""
-        loop = asyncio.get_running_loop()
-        self._count += 1
-        if self._count == 1:
-            loop.call_soon(self._turn_over)
-        if not self._together and self._count == 1:
+        """Return when `entry` is done. Whoever is cancelled before the turn is over is left out."""
+        if not self._turn.enter():
             await self._run([entry])
             return
-        done = loop.create_future()
+        done = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, done))
-        if len(self._waiting) == 1:
-            turn = loop.create_task(self._turn(), context=Context())
-            self._turns.add(turn)
-            turn.add_done_callback(self._turns.discard)
         await done
 
-    def _turn_over(self) -> None:
-        self._together, self._count = self._together or self._count > 1, 0
+    def _begin(self) -> None:
+        """Begin to do what waits."""
+        if self._waiting:
+            running = asyncio.get_running_loop().create_task(self._all(self._waiting), context=Context())
+            self._waiting = []
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
 
-    async def _turn(self) -> None:
-        await asyncio.sleep(0)
-        waiting = [(entry, done) for entry, done in self._waiting if not done.done()]
-        self._waiting, self._together = [], len(waiting) > 1
+    async def _all(self, waiting: Sequence[tuple[T, asyncio.Future[None]]]) -> None:
+        waiting = [(entry, done) for entry, done in waiting if not done.done()]
         results = [done for _, done in waiting]
         try:
             if waiting:

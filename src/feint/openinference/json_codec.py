@@ -111,7 +111,7 @@ class RequestCodec:
         """
         head, rest = split_body(body, length)
         lists: dict[bytes, memoryview] = {}
-        if not length and len(body) > tensors.PIECE:
+        if not length and len(body) > long_lists.LONG:
             beside = MAX_HEADER + long_lists.LONG * len(self.model.inputs)
             head, lists = long_lists.cut_lists(body, beside=beside, string=self.model.largest_input)
         form = _known_form(self, head.tobytes()) if length and len(head) <= KNOWN_HEADER else self.form(head)

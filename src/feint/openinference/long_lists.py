@@ -18,7 +18,8 @@ def cut_lists(body: bytes | bytearray, *, beside: int, string: int) -> tuple[mem
     """Return the JSON with names in the place of its long lists of numbers or strings, and these lists by the names.
 
     The decoder would check a list of 64 MB for 0.4 s, and no other thread could run meanwhile; 64 MB of short strings
-    take 1 GB. Only a list's own decoder can tell whether what was cut out is a list.
+    take 1 GB; an image of 59 kB takes 30 µs, and 3 to be cut out. Only a list's own decoder can tell whether what was
+    cut out is a list.
 
     Args:
         body: The JSON.

@@ -54,7 +54,7 @@ def reading(graph: DefendedGraph, run: Callable[[Array], Outputs]) -> Callable[[
     def read(rows: Array) -> Outputs:
         out = run(rows)
         readings = [detector.read(scores) for detector, scores in zip(graph.detectors, out.scores, strict=False)]
-        return out._replace(scores=readings + out.scores[len(readings) :])
+        return Outputs(out.rungs, readings + out.scores[len(readings) :], *out[2:])
 
     return read if graph.detectors else run
 
@@ -74,7 +74,8 @@ def observing(graph: DefendedGraph) -> Together:
                 observations.append((i, Observation(out.scores[0], request.query, request.account.group)))
         evidence = detector.observe_each([observation for _, observation in observations])
         for (i, _), one in zip(observations, evidence, strict=True):
-            done[i] = done[i]._replace(evidence=one)
+            rungs, scores, moved, near, _ = outputs[i]
+            done[i] = Outputs(rungs, scores, moved, near, one)
         return done
 
     return observe

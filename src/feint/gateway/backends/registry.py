@@ -74,7 +74,7 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
     def run(x: Array) -> Outputs:
         out = model.run(x)
         out = out if graph is model else graph.run(check_probabilities(out.rungs[0], len(x), model.classes))
-        return out._replace(near=near(x)) if graph.detectors or graph.campaign else out
+        return Outputs(*out[:3], near(x)) if graph.detectors or graph.campaign else out
 
     seconds = _tried(run, model.domain.sample(1, 0), model.classes, str(table.path))
     independent = seconds > QUICK or rows_independent(run, model.domain)

@@ -57,6 +57,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._late: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._wrong: FeintError | None = None
+        self._refusal = b""  # of a request behind others that are still being answered
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -68,6 +69,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._taken()
 
     def data_received(self, data: bytes) -> None:
+        if self._refusal:
+            return
         self._beside += len(data)
         super().data_received(data)
         if self.transport.is_closing():
@@ -127,16 +130,38 @@ class BoundedConnection(HttpToolsProtocol):
         """Refuse a body with the header Upgrade: the parser skips the body together with the header."""
         if any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
             self._wrong = BadInput("a body with the header Upgrade", "HTTP/1.1", "ask without that header")
+            self._whole = False
             self.send_400_response("")
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse a malformed request, and close the connection."""
+        """Refuse a malformed request, and close the connection. Those before it, which are charged, come first."""
+        if self._refusal:
+            return
         error = self._wrong or BadInput("no request of HTTP/1.1", "one", "see RFC 9112")
         status, headers, body = error_responses.reply(error)
         lines = [*self.server_state.default_headers, *dict([*headers, error_responses.CLOSE]).items()]
         head = b"".join(b"%s: %s\r\n" % header for header in lines)
-        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + body)
-        self.transport.close()
+        refusal = STATUS_LINE[status] + head + b"\r\n" + body
+        if self._others_first():
+            self._refusal = refusal
+        else:
+            self.transport.write(refusal)
+            self.transport.close()
+
+    def _others_first(self) -> bool:
+        """Return whether requests before the malformed one are to be answered, among which it is none any more."""
+        if self._begun or self._whole:  # it has no head
+            return not self._answered()
+        if self.pipeline:
+            self.pipeline.popleft()
+            return True
+        return False
+
+    def on_response_complete(self) -> None:
+        if self._refusal and not self.pipeline and not self.transport.is_closing():
+            self.transport.write(self._refusal)
+            self.transport.close()
+        super().on_response_complete()
 
     def _answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

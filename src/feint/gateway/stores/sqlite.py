@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -16,7 +16,7 @@ from feint.gateway.stores import sqlite_file
 from feint.gateway.stores.base import answered
 from feint.gateway.stores.sqlite_accounts import Accounts, erase, pack, unpack
 from feint.gateway.stores.waiting import Answer, tell
-from feint.gateway.turns import Company
+from feint.gateway.turns import Turn
 
 AGAIN = 0.001  # seconds until a file that another process is writing is tried again
 EMPTIED = 1.0  # seconds between two times that the log is emptied
@@ -67,7 +67,7 @@ class SqliteStore:
         self._log: tuple[int, int] | None = None  # identity of the file's log, once it is there
         self._waiting: list[Pending] = []
         self._emptied, self._emptying = 0.0, None
-        self._company = Company()
+        self._turn, self._again = Turn(self._begin), None
 
     def now(self) -> float:
         """Return the time, as `Store.now`: this machine's."""
@@ -75,7 +75,7 @@ class SqliteStore:
 
     async def commit(self, changes: Changes) -> Outcome:
         """Commit, as `Store.commit`."""
-        (result,) = self._enter([changes], soon=self._company.expected())
+        (result,) = self._enter([changes], soon=self._turn.enter())
         return await result
 
     async def commit_each(self, many: Sequence[Changes]) -> list[Outcome | Exception]:
@@ -84,7 +84,7 @@ class SqliteStore:
 
     def _enter(self, many: Sequence[Changes], *, soon: bool) -> list[asyncio.Future[Outcome]]:
         """Return results to come, of commits that are made now, or `soon`, with others of this turn of the loop."""
-        loop, first, results = asyncio.get_running_loop(), not self._waiting, list[asyncio.Future[Outcome]]()
+        loop, results = asyncio.get_running_loop(), list[asyncio.Future[Outcome]]()
         for changes in many:
             results.append(loop.create_future())
             try:
@@ -93,12 +93,8 @@ class SqliteStore:
                 results[-1].set_exception(error)
             else:
                 self._waiting.append(Pending(changes, packed, results[-1]))
-        if first and self._waiting:  # otherwise they are committed with those before
-            deadline = loop.time() + self._timeout
-            if soon:
-                loop.call_soon(self._together, loop, deadline)
-            else:
-                self._together(loop, deadline)
+        if not soon:
+            self._begin()
         return results
 
     async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
@@ -141,8 +137,15 @@ class SqliteStore:
             ).fetchall()
         return [(client, unpack(totals)) for client, totals in rows]
 
+    def _begin(self) -> None:
+        """Commit all that wait, unless another process is writing: then they are committed when it is tried again."""
+        if self._waiting and self._again is None:
+            loop = asyncio.get_running_loop()
+            self._together(loop, loop.time() + self._timeout)
+
     def _together(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         """Commit all that wait, or try again soon where another process is writing."""
+        self._again = None
         pending = [
             commit for commit in self._waiting if not commit.result.done()
         ]  # who hung up meanwhile is not charged
@@ -151,7 +154,7 @@ class SqliteStore:
             answers = self._transaction(pending)
         except (sqlite3.Error, OSError) as error:
             if _busy(error) and loop.time() < deadline:
-                loop.call_later(AGAIN, self._together, loop, deadline)
+                self._again = loop.call_later(AGAIN, self._together, loop, deadline)
                 return
             answers = [_lost(error) for _ in pending]
         except Exception as error:  # of a commit that is none
@@ -174,7 +177,7 @@ class SqliteStore:
             if file.in_transaction:  # some errors end it themselves
                 file.execute("ROLLBACK")
             raise
-        return [replace(result, ledger=mark) for result in results]
+        return [Outcome(committed, known, mark) for committed, known in results]
 
     def _open(self) -> sqlite3.Connection:
         """Return the file that is at the path now; one that was moved away is not written to.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 import numpy as np
 
-from feint.gateway.changes import AccountName, ChangeSet, LedgerMark, Outcome, Snapshot
+from feint.gateway.changes import AccountName, ChangeSet, LedgerMark, Snapshot
 from feint.gateway.stores.memory import repeated
 
 CLEARED = 2  # void tokens that are cleared away for each new one, so that no transaction is ever long
@@ -57,14 +57,20 @@ class Accounts:
         self._entries: dict[AccountName, Entry] = {}
         self._tokens, self._now = 0, np.inf
 
-    def commit(self, changes: Mapping[AccountName, ChangeSet], packed: Mapping[AccountName, bytes]) -> Outcome:
-        """Commit, as `Store.commit`; `packed` are the totals of the accounts that were read."""
+    def commit(
+        self, changes: Mapping[AccountName, ChangeSet], packed: Mapping[AccountName, bytes]
+    ) -> tuple[bool, dict[AccountName, Snapshot]]:
+        """Commit, as `Store.commit`; `packed` are the totals of the accounts that were read.
+
+        Returns:
+            Whether it was made, and accounts, as in an `Outcome`.
+        """
         parts = [(self._entry(name), change) for name, change in changes.items()]
         raised = {
             entry.name: repeated(unpack(entry.packed), change) for entry, change in parts if change.version is None
         }
         if None in raised.values() or any(_moved(entry, change) for entry, change in parts) or not self._use(parts):
-            return Outcome(False, {entry.name: self._known(entry, change.tokens) for entry, change in parts})
+            return False, {entry.name: self._known(entry, change.tokens) for entry, change in parts}
         accounts = dict[AccountName, Snapshot]()
         for entry, change in parts:
             if (totals := raised.get(entry.name)) is None:
@@ -74,7 +80,7 @@ class Accounts:
                 self._id(entry)
                 entry.put(totals, pack(totals))
             accounts[entry.name] = Snapshot(entry.version, totals)
-        return Outcome(True, accounts)
+        return True, accounts
 
     def write(self) -> LedgerMark:
         """Write what was changed, and clear away some of the tokens that are void; return the ledger's mark."""

@@ -1,5 +1,6 @@
 """File of a SQLite ledger: its tables, creation, connections and checkpoints."""
 
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -122,16 +123,16 @@ def empty_log(path: Path) -> None:
             time.sleep(BRIEF)
 
 
-def identity(path: Path) -> tuple[int, int]:
+def identity(path: Path | str) -> tuple[int, int]:
     """Return device and inode of the file, which may have been replaced. Raises `OSError`."""
-    status = path.stat()
+    status = os.stat(path)  # noqa: PTH116
     return status.st_dev, status.st_ino
 
 
 def log_identity(path: Path) -> tuple[int, int] | None:
     """Return device and inode of the write-ahead log of the file at `path`, None where there is none."""
     try:
-        return identity(path.with_name(f"{path.name}-wal"))
+        return identity(f"{path}-wal")
     except FileNotFoundError:
         return None
 
