@@ -108,7 +108,7 @@ def test_the_gateway_reads_its_settings(name):
 
 def test_metrics_of_the_alerts_are_exported(tmp_path):
     operator, served = Telemetry(audit_log=tmp_path / "audit.jsonl"), gateway()
-    served.upstreams = frozenset(served.endpoints)
+    served.upstreams, served.certificate_expires = frozenset(served.endpoints), 0.0
     operator.attach(served)
     operator(record())
     assert operator.metrics is not None

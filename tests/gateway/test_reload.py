@@ -5,14 +5,16 @@ import gc
 import json
 import logging
 import os
+import re
 import ssl
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import httpx2
 import pytest
-from tests.support.certificates import certificate
+from tests.support.certificates import certificate, expire
 from tests.support.gateways import ANYBODY, ask
 from tests.support.graph_files import whole
 
@@ -22,6 +24,7 @@ from feint.gateway.server.bootstrap import load
 from feint.gateway.server.run import running
 from feint.gateway.server.server_handle import RunningServer
 from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, OperatorSettings, ServerSettings, Settings
+from feint.gateway.telemetry.metrics import Metrics
 from feint.gateway.telemetry.observers import Telemetry
 
 
@@ -112,6 +115,24 @@ def test_renewed_certificates_are_taken_by_both_protocols(settings, tmp_path):
         with grpc.secure_channel(f"localhost:{server.grpc_port}", grpc.ssl_channel_credentials(renewed)) as channel:
             live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
             assert live(b"", timeout=20)
+
+
+@pytest.mark.parametrize(("days", "warned"), [(30, ""), (2, "expires in 2 days"), (-1, "has expired")])
+def test_the_end_of_a_certificate_is_told(settings, tmp_path, caplog, days, warned):
+    certificate(tmp_path, days=1000)
+    at = ServerSettings(tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem")
+    settings = replace(settings, server=at)
+    with running(settings) as server:
+        certificate(tmp_path, days=abs(days))
+        if days < 0:
+            expire(tmp_path)
+        reload(server, settings)
+        assert warned in caplog.text
+        assert ("the certificate" in caplog.text) == bool(warned)
+        metrics = Metrics()
+        metrics.attach(server.gateway)
+        (expires,) = re.findall(r"^feint_certificate_expiry_timestamp_seconds (.*)$", metrics.text().decode(), re.M)
+        assert float(expires) == pytest.approx(time.time() + 86_400 * days, abs=600)
 
 
 def test_a_reload_names_the_settings_that_it_does_not_take(settings, caplog):

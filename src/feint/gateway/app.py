@@ -84,6 +84,7 @@ class Gateway:
         grpc_lost: Whether the server of gRPC ended by itself, and is not open again.
         upstreams: Names of the models that other servers run.
         trace_share: Share of the requests whose traces are recorded; None where none is.
+        certificate_expires: When the server's certificate expires, in seconds since the epoch; None without one.
     """
 
     endpoints: Mapping[str, ModelEndpoint]
@@ -96,6 +97,7 @@ class Gateway:
     grpc_lost: bool = False
     upstreams: frozenset[str] = frozenset()
     trace_share: float | None = None
+    certificate_expires: float | None = None
 
     @property
     def ready(self) -> bool:
@@ -111,7 +113,7 @@ class Gateway:
         """Serve the models of another gateway, for its keys and within its limits."""
         self.endpoints, self.authenticator, self.limits = other.endpoints, other.authenticator, other.limits
         self.ledger_lost, self.ledger_needed, self.upstreams = other.ledger_lost, other.ledger_needed, other.upstreams
-        self.keys_lost = other.keys_lost
+        self.keys_lost, self.certificate_expires = other.keys_lost, other.certificate_expires
 
     def model_ready(self, name: str) -> bool:
         """Return whether a model can answer."""

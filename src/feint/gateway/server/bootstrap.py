@@ -2,11 +2,12 @@
 
 import contextlib
 import logging
-import ssl
+import math
+import time
 from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import replace
 
-from feint.errors import BadRecipe, FeintError, MissingData, StoreLost, one_line
+from feint.errors import BadRecipe, FeintError, StoreLost, one_line
 from feint.gateway.app import Authenticator, Gateway
 from feint.gateway.auth import keys
 from feint.gateway.auth.keys import KeyFileAuth
@@ -14,13 +15,14 @@ from feint.gateway.backends.base import LoadedModel
 from feint.gateway.backends.registry import LOADERS
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.redaction import address
-from feint.gateway.secrets import NO_PASSPHRASE
 from feint.gateway.server.app_state import AppState, Ledgers
+from feint.gateway.server.certificates import expiry, tls
 from feint.gateway.server.readiness import TRIAL, check_decision, settings_warnings
-from feint.gateway.settings import LOOPBACK, ServerSettings, Settings
+from feint.gateway.settings import LOOPBACK, Settings
 from feint.gateway.telemetry.audit_chain import read_key
 from feint.openinference.model_spec import ModelSpec
 
+SOON = 14  # days before its end in which a certificate is warned of
 ENFORCE = "shadow = false (or --enforce) enforces it"
 
 log = logging.getLogger("feint.gateway")
@@ -104,8 +106,10 @@ def build_app(
         endpoints, authenticator, settings.server.limits,
         ledger_needed=settings.ledger.readiness and settings.ledger.when_lost == "refuse",
         upstreams=frozenset(name for name, loaded in models.items() if loaded.upstream),
+        certificate_expires=expiry(settings.server),
     )  # fmt: skip
-    return AppState(settings, gateway, models, held, _warnings(settings, models))
+    warnings = [*_warnings(settings, models), *_certificate_warnings(gateway.certificate_expires)]
+    return AppState(settings, gateway, models, held, warnings)
 
 
 async def _opened(name: str, loaded: Awaitable[LoadedModel]) -> LoadedModel:
@@ -151,22 +155,6 @@ def authenticator_of(settings: Settings) -> Authenticator:
     return keys.AnonymousAuth(authenticator) if settings.keys.anonymous or authenticator is None else authenticator
 
 
-def tls(server: ServerSettings) -> ssl.SSLContext | None:
-    """Return the server's certificate, if it has one; raise `MissingData`."""
-    if server.tls_cert is None or server.tls_key is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(server.tls_cert, server.tls_key, password=NO_PASSPHRASE)
-    except (OSError, ssl.SSLError) as error:
-        raise MissingData(
-            f"{server.tls_cert.name} and {server.tls_key.name} ({error.strerror or type(error).__name__})",
-            "a certificate and its key, in PEM and without passphrase",
-            "check both",
-        ) from error
-    return context
-
-
 def _warnings(settings: Settings, models: Mapping[str, LoadedModel]) -> list[str]:
     warnings = [f"{name}: {warning}" for name, loaded in models.items() for warning in loaded.warnings]
     public = settings.server.host not in LOOPBACK
@@ -177,6 +165,16 @@ def _warnings(settings: Settings, models: Mapping[str, LoadedModel]) -> list[str
     if settings.ledger.store == "memory:":
         warnings.append("the ledger is in memory: budgets and evidence are forgotten when the gateway stops")
     return warnings
+
+
+def _certificate_warnings(expires: float | None) -> list[str]:
+    """Return what is wrong with a certificate that expires at a time; None for no certificate."""
+    days = math.inf if expires is None else (expires - time.time()) / 86_400
+    if days > SOON:
+        return []
+    if days > 0:
+        return [f"the certificate expires in {days:.0f} days: renew it, and send SIGHUP"]
+    return ["the certificate has expired, or is for no server: clients refuse it; renew it, and send SIGHUP"]
 
 
 def describe(state: AppState) -> list[str]:

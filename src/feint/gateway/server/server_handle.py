@@ -19,7 +19,8 @@ from feint.gateway import routes
 from feint.gateway.dashboard import page
 from feint.gateway.secrets import NO_PASSPHRASE
 from feint.gateway.server.app_state import AppState, Ledgers
-from feint.gateway.server.bootstrap import close_authenticator, tls
+from feint.gateway.server.bootstrap import close_authenticator
+from feint.gateway.server.certificates import tls
 from feint.gateway.server.limits import BoundedConnection
 from feint.gateway.server.ports import address, bind
 from feint.gateway.server.rpc_server import RpcServer
@@ -203,6 +204,8 @@ class RunningServer:
         fresh.gateway = gateway
         self._observe(fresh)
         fresh.progress()
+        for warning in fresh.warnings:
+            log.warning("%s", warning)
         log.warning("the settings are read anew: %s", ", ".join(gateway.endpoints))
         self._note("settings taken", models=[*gateway.endpoints])
         return old

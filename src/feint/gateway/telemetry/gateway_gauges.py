@@ -44,6 +44,12 @@ class GatewayGauges(Collector):
         yield _by_model(
             "feint_shadow", "1 in shadow mode, 0 where enforced", ((name, at.shadow) for name, at in endpoints.items())
         )
+        if gateway.certificate_expires is not None:
+            yield GaugeMetricFamily(
+                "feint_certificate_expiry_timestamp_seconds",
+                "When the server's certificate expires",
+                gateway.certificate_expires,
+            )
         if self._audit is not None:
             yield GaugeMetricFamily(
                 "feint_audit_lines_lost", "Lines of the audit log that no disk took", self._audit.lost
