@@ -258,6 +258,7 @@ def test_the_commands(run_cli):
 @pytest.mark.parametrize(
     "line",
     ["keys revoke ann", "keys add 'a b'", "keys add ann --role boss", "keys add ann --expires 0s",
+     "keys add ann --expires 999999999d",
      "keys rotate ann --grace -1h", "keys add ann --file /proc/none/keys.db", "keys list"],
 )  # fmt: skip
 def test_an_error_is_one_line_and_exit_code_2(run_cli, line):
@@ -266,3 +267,11 @@ def test_an_error_is_one_line_and_exit_code_2(run_cli, line):
     assert out == ""
     assert err.count("\n") == 1
     assert "Traceback" not in err
+
+
+def test_no_key_stays_valid_beyond_the_calendar(run_cli):
+    """The file was changed, and neither the new key nor any list was shown."""
+    run_cli("keys add ann")
+    assert run_cli("keys rotate ann --grace 999999999d")[:2] == (2, "")
+    code, out, _ = run_cli("keys list")
+    assert (code, out.count("ann")) == (0, 1)

@@ -27,6 +27,7 @@ app.command(keys)
 Models = Annotated[tuple[str, ...], Parameter(name="--model")]
 Roles = Annotated[tuple[str, ...], Parameter(name="--role")]
 FILE = Path("keys.db")
+LONGEST = timedelta(days=36_500)  # the calendar ends in the year 9999, and no list could show a later date
 
 
 @keys.command
@@ -172,12 +173,12 @@ def rotate(
         audit_key_file: File with the key of the audit log, if it has one.
 
     Raises:
-        BadInput: For a negative grace.
+        BadInput: For a grace that is negative, or beyond the calendar's end.
     """
     from feint.gateway.auth.keyfile import Keys
 
-    if grace < timedelta(0):
-        raise BadInput(f"--grace {grace}", "0s or more", "change it")
+    if not timedelta(0) <= grace <= LONGEST:
+        raise BadInput(f"--grace {grace}", f"0s to {LONGEST.days}d", "change it")
     with _log(audit_log, audit_key_file, "rotated") as enter:
         text, new, old = Keys(file).rotate(key, grace=grace.total_seconds(), expires=_timestamp(expires))
         enter(old, new)
@@ -215,8 +216,8 @@ def _log(audit_log: Path | None, key_file: Path | None, action: str) -> Iterator
 def _timestamp(after: timedelta | None) -> float | None:
     if after is None:
         return None
-    if after <= timedelta(0):
-        raise BadInput(f"--expires {after}", "more than 0s", "change it")
+    if not timedelta(0) < after <= LONGEST:
+        raise BadInput(f"--expires {after}", f"more than 0s, and {LONGEST.days}d at most", "change it")
     return (datetime.now() + after).timestamp()
 
 
