@@ -12,7 +12,7 @@ from feint.defenses.access import Budget
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.stores import open_store
-from feint.openinference import grpc_codec, json_codec
+from feint.openinference import grpc_codec, json_client_codec, json_codec
 from feint.openinference.json_codec import HEADER_LENGTH, RequestCodec, request_codec
 from feint.openinference.model_spec import ModelSpec
 from feint.signature import Column, Columns, Pixels, Text, Tokens
@@ -58,7 +58,7 @@ def reader(codec: RequestCodec, way: str) -> Read:
     if way == "grpc":
         messages = cycle([grpc_codec.encode_request(codec.model, x).SerializeToString() for x in inputs])
         return lambda: grpc_codec.read_request(codec, grpc_codec.decode_request(next(messages)))
-    requests = cycle([json_codec.encode_request(codec.model, x, binary=way == "binary") for x in inputs])
+    requests = cycle([json_client_codec.encode_request(codec.model, x, binary=way == "binary") for x in inputs])
 
     def read() -> json_codec.DecodedRequest:
         body, headers = next(requests)

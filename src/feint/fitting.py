@@ -4,10 +4,16 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from feint.errors import NotFitted
 from feint.progress import NO_PROGRESS, ProgressCallback
 
 if TYPE_CHECKING:  # rules without torch are fitted as well
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
     from feint.data import Split
+    from feint.recipes.store import Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,3 +68,19 @@ class Fittable(ABC):
     @abstractmethod
     def fit_from(self, context: FitContext) -> Self:
         """Return a copy of this recipe fitted in `context`."""
+
+
+def learned_by(step: object, weights: "Weights | None", what: str) -> "Mapping[str, Tensor]":
+    """Return the tensors that a step has learned.
+
+    Args:
+        step: The step, for the message.
+        weights: Its field for them; None before a fit, and without tensors where it was read from text.
+        what: What a fit learns, like "a fitted generator".
+
+    Raises:
+        NotFitted: It has learned nothing.
+    """
+    if weights is None or not weights.tensors:
+        raise NotFitted(f"{step!r}", what, f"fit it first: feint fit, or {type(step).__name__}(…).fit(…)")
+    return weights.tensors

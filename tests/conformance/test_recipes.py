@@ -118,7 +118,7 @@ def test_a_value_of_another_type_is_refused_when_the_recipe_is_made_and_not_late
         ("AdaptiveMisinformation(nu=0)", BadRecipe, "nu > 0"),
         ("EDM(members=1)", BadRecipe, "members ≥ 2"),
         ("JacobianRow(step=0)", BadRecipe, "a step above 0"),
-        ("LogitRow(alternate=0)", BadRecipe, "alternates"),
+        ("LogitRow(alternate=0)", BadRecipe, "alternates after 1 round"),
         ("AwayFromLabel(step=2)", BadRecipe, "at most 1"),
         ("RandomTargets(copies=0)", BadRecipe, "1 copy"),
         ("NextClasses(radius=0)", BadRecipe, "a radius"),

@@ -17,7 +17,7 @@ from feint.errors import BadInput, Failed, FeintError
 from feint.gateway.backends import upstream
 from feint.gateway.backends.http import Reply, Stale, _PooledConnection
 from feint.gateway.settings import UpstreamSettings
-from feint.openinference import grpc_codec, json_codec, long_lists, long_messages, proto, tensors
+from feint.openinference import grpc_codec, json_client_codec, long_lists, long_messages, proto, tensors
 from feint.openinference.json_codec import DecodedRequest, RequestCodec
 from feint.openinference.model_spec import ModelSpec, spec_from_metadata
 from feint.openinference.status import error_of_http
@@ -48,7 +48,7 @@ def rest_request(data: bytes) -> bool:
     q = _answer(len(request.x))
     written, body = CODEC.write(request, q)
     headers = {name.decode(): value.decode() for name, value in written}
-    np.testing.assert_array_equal(json_codec.decode_response(body, headers, MODEL, len(q)), q)
+    np.testing.assert_array_equal(json_client_codec.decode_response(body, headers, MODEL, len(q)), q)
     return True
 
 
@@ -100,7 +100,7 @@ def _kept(request: DecodedRequest) -> None:
     assert ((x >= 0) & (x <= 1)).all()
     assert max(len(request.id), len(request.stamp)) <= 1024
     for binary in (False, True):
-        body, headers = json_codec.encode_request(MODEL, x, stamp=request.stamp, binary=binary)
+        body, headers = json_client_codec.encode_request(MODEL, x, stamp=request.stamp, binary=binary)
         again = CODEC.read(body, headers.get("Inference-Header-Content-Length", ""))
         assert again.x.tobytes() == x.tobytes()
         assert again.stamp == request.stamp
@@ -148,7 +148,7 @@ def answer_to_client(data: bytes) -> bool:
     """An answer, as the client of the library reads it."""
     length, body = header(data)
     try:
-        output = json_codec.decode_response(body, {LENGTH: length} if length else {}, MODEL, ROWS)
+        output = json_client_codec.decode_response(body, {LENGTH: length} if length else {}, MODEL, ROWS)
         p = remote_service.probabilities(output, MODEL, ROWS)
     except BadInput:
         return False
@@ -170,7 +170,7 @@ def message_to_client(data: bytes) -> bool:
 def metadata_to_client(data: bytes) -> bool:
     """A model's metadata, as the client of the library reads them."""
     try:
-        spec = spec_from_metadata("toy", json_codec.decode_object(data))
+        spec = spec_from_metadata("toy", json_client_codec.decode_object(data))
     except BadInput:
         return False
     assert spec.domain is not None
@@ -192,9 +192,9 @@ def answer_of_upstream(data: bytes) -> bool:
     """An answer, as the gateway reads it from a server behind it."""
     length, body = header(data)
     try:
-        output = json_codec.decode_response(body, {LENGTH: length} if length else {}, MODEL, ROWS)
+        output = json_client_codec.decode_response(body, {LENGTH: length} if length else {}, MODEL, ROWS)
         p = _behind()._probabilities(output, ROWS)
-    except (Failed, json_codec.UnreadableResponse):
+    except (Failed, json_client_codec.UnreadableResponse):
         return False
     _rows(p)
     return True
@@ -205,7 +205,7 @@ def message_of_upstream(data: bytes) -> bool:
     try:
         output = grpc_codec.decode_response(proto.MESSAGES["ModelInferResponse"].FromString(data), MODEL, ROWS)
         p = _behind()._probabilities(output, ROWS)
-    except (Failed, json_codec.UnreadableResponse, DecodeError):
+    except (Failed, json_client_codec.UnreadableResponse, DecodeError):
         return False
     _rows(p)
     return True
@@ -222,7 +222,7 @@ def metadata_of_upstream(data: bytes) -> bool:
     """A model's metadata, as the gateway reads them; the first line chooses what the settings say."""
     choice, body = header(data)
     try:
-        spec = upstream.read_spec(json_codec.decode_object(body), PLACES[len(choice) % len(PLACES)], "toy")
+        spec = upstream.read_spec(json_client_codec.decode_object(body), PLACES[len(choice) % len(PLACES)], "toy")
     except BadInput:
         return False
     assert spec.domain is not None

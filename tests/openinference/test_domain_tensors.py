@@ -8,7 +8,7 @@ import pytest
 from tests.examples import DOMAINS
 
 from feint.errors import BadInput, TooLarge
-from feint.openinference import grpc_codec, json_codec, proto, tensors
+from feint.openinference import grpc_codec, json_client_codec, json_codec, proto, tensors
 from feint.openinference.json_codec import HEADER_LENGTH, RequestCodec
 from feint.openinference.model_spec import ModelSpec, spec_from_metadata
 from feint.signature import Column, Columns, Pixels, Tensor, Text, Tokens, mark
@@ -28,7 +28,7 @@ def sent(codec, x, way):
     if way == "grpc":
         message = grpc_codec.encode_request(codec.model, x).SerializeToString()
         return grpc_codec.read_request(codec, grpc_codec.decode_request(message)).x
-    body, headers = json_codec.encode_request(codec.model, x, binary=way == "binary")
+    body, headers = json_client_codec.encode_request(codec.model, x, binary=way == "binary")
     return codec.read(body, headers.get(HEADER_LENGTH, "")).x
 
 
@@ -88,7 +88,7 @@ def test_server_of_columns_takes_them_in_either_form(kind):
     domain = Columns((Column("age", kind), Column("debt")))
     server = RequestCodec(ModelSpec("m", domain, "p", 3), max_batch=8, max_body=2**20)
     for form in (domain.matrix, domain._each):
-        body, _ = json_codec.encode_request(
+        body, _ = json_client_codec.encode_request(
             ModelSpec("m", domain, "p", 3, inputs=tuple(form)), x := domain.sample(3, 0), binary=False
         )
         np.testing.assert_allclose(server.read(body, "").x, x)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from feint.errors import BadInput, TooLarge, Unreachable
-from feint.openinference import grpc_codec, json_codec, messages, proto
+from feint.openinference import grpc_codec, json_client_codec, messages, proto
 from feint.openinference.client import GrpcClient, HttpClient, run_sync
-from feint.openinference.json_codec import MissingOutput, RequestCodec, UnreadableResponse
+from feint.openinference.json_client_codec import MissingOutput, UnreadableResponse
+from feint.openinference.json_codec import RequestCodec
 from feint.openinference.model_spec import ModelSpec, spec_from_metadata
 from feint.signature import Pixels, Tensor
 
@@ -43,7 +44,7 @@ def test_response_is_the_message_that_the_document_describes(binary, id):
 
 def test_requests_whose_json_is_the_same_have_their_own_numbers_and_errors():
     """The form of a binary request is remembered."""
-    body, headers = json_codec.encode_request(MODEL, X, binary=True)
+    body, headers = json_client_codec.encode_request(MODEL, X, binary=True)
     length = headers["Inference-Header-Content-Length"]
     head = body[: int(length)]
     for x in (X, X[::-1].copy(), X):
@@ -118,7 +119,7 @@ def test_errors_of_the_transport_pass_through():
 def test_response_without_the_output():
     named = {"outputs": [{"name": "q", "shape": [2, 3], "datatype": "FP32", "data": Q.ravel().tolist()}]}
     with pytest.raises(MissingOutput, match="p, floats"):
-        json_codec.decode_response(msgspec.json.encode(named), {}, MODEL, 2)
+        json_client_codec.decode_response(msgspec.json.encode(named), {}, MODEL, 2)
     with pytest.raises(MissingOutput, match="p, floats"):
         grpc_codec.decode_response(proto.ModelInferResponse(outputs=[{"name": "q"}]), MODEL, 2)
 
@@ -126,12 +127,12 @@ def test_response_without_the_output():
 @pytest.mark.parametrize("body", [b"", b"5", b"[" * 10**5, b"\xff", b'{"outputs": 1}'])
 def test_response_that_cannot_be_read(body):
     with pytest.raises(UnreadableResponse, match="cannot be read") as caught:
-        json_codec.decode_response(body, {}, MODEL, 2)
+        json_client_codec.decode_response(body, {}, MODEL, 2)
     assert isinstance(caught.value, BadInput)
 
 
 def test_protocol_needs_no_torch():
-    rooms = "client, grpc_codec, json_codec, messages, openapi, proto, status, tensors"
+    rooms = "client, grpc_codec, json_client_codec, json_codec, messages, openapi, proto, status, tensors"
     code = f"import sys; from feint.openinference import {rooms}; import feint.pipeline; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
@@ -182,13 +183,13 @@ def test_response_of_another_server_is_read_generously(change):
     head = json.dumps({"id": None, "parameters": None, "outputs": [OUTPUT | change]}).encode()
     raw = "binary_data_size" in (change.get("parameters") or {}) and change["parameters"]["binary_data_size"]
     body, headers = (head + Q.tobytes(), {"inference-header-content-length": str(len(head))}) if raw else (head, {})
-    answer = json_codec.decode_response(body, headers, MODEL, 2)
+    answer = json_client_codec.decode_response(body, headers, MODEL, 2)
     np.testing.assert_allclose(answer.reshape(2, 3), Q)
 
 
 def test_an_empty_header_of_a_response_is_none():
     body = json.dumps({"outputs": [OUTPUT]}).encode()
-    assert json_codec.decode_response(body, {"inference-header-content-length": ""}, MODEL, 2).shape == (2, 3)
+    assert json_client_codec.decode_response(body, {"inference-header-content-length": ""}, MODEL, 2).shape == (2, 3)
 
 
 def test_null_in_a_request_stands_for_nothing():

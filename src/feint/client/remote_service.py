@@ -13,7 +13,7 @@ from feint._optional import require
 from feint.errors import BadInput, ProofRequired
 from feint.models.simplex import on_simplex
 from feint.openinference.client import GrpcClient, HttpClient, InferenceClient, run_sync
-from feint.openinference.json_codec import unreadable
+from feint.openinference.json_client_codec import unreadable
 from feint.openinference.model_spec import ModelSpec, spec_from_metadata
 from feint.oracle import CountingOracle, Oracle, account
 from feint.paid.interrupts import interruptible

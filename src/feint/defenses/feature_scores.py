@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe, NotFitted
-from feint.fitting import FitContext, Fittable
+from feint.fitting import FitContext, Fittable, learned_by
 from feint.ledger import Ledger
 from feint.models.preprocessing import TablePreprocessing, encoded
 from feint.query import channels_last
@@ -84,9 +84,9 @@ class FeatureScore(Fittable):
 
     def _learned(self, like: Tensor) -> dict[str, Tensor]:
         """Return what the score learned, on the device of `like`; raise `NotFitted` where it is nothing."""
-        if self.weights is None or not self.weights.tensors:
-            raise NotFitted(f"{self!r}", "a fitted score", "fit it to a victim and benign inputs: feint fit")
-        return {name: tensor.to(like.device) for name, tensor in self.weights.tensors.items()}
+        return {
+            name: tensor.to(like.device) for name, tensor in learned_by(self, self.weights, "a fitted score").items()
+        }
 
     def _rows(self, x: Tensor, z: Tensor, learned: Mapping[str, Tensor]) -> Tensor:
         """Return what is read of inputs and logits, where it is not the features."""

@@ -7,7 +7,7 @@ on an event loop. The remote oracle sends and waits in place, and runs the same 
 from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
 
-from feint.openinference import json_codec
+from feint.openinference import json_client_codec
 from feint.openinference.messages import BINARY_EXTENSION
 from feint.openinference.model_spec import ModelSpec
 from feint.openinference.tensors import Array
@@ -80,12 +80,12 @@ class HttpClient:
 
     async def infer(self, model: ModelSpec, x: Array, *, stamp: str = "", key: str = "") -> Array:
         """Return the model's output for `x` (N, …)."""
-        body, headers = json_codec.encode_request(model, x, stamp=stamp, binary=self.binary)
+        body, headers = json_client_codec.encode_request(model, x, stamp=stamp, binary=self.binary)
         reply = await self._send("POST", f"/v2/models/{model.name}/infer", body, headers | _bearer(key))
-        return json_codec.decode_response(reply.body, reply.headers, model, len(x))
+        return json_client_codec.decode_response(reply.body, reply.headers, model, len(x))
 
     async def _metadata(self, path: str, key: str) -> dict[str, Any]:
-        return json_codec.decode_object((await self._send("GET", path, b"", _bearer(key))).body)
+        return json_client_codec.decode_object((await self._send("GET", path, b"", _bearer(key))).body)
 
 
 class GrpcClient:

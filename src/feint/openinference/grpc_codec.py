@@ -13,14 +13,8 @@ from google.protobuf.message import DecodeError
 
 from feint.errors import BadInput
 from feint.openinference import proto, status, tensors
-from feint.openinference.json_codec import (
-    KNOWN_HEADER,
-    DecodedRequest,
-    RequestCodec,
-    check_outputs,
-    missing,
-    unreadable,
-)
+from feint.openinference.json_client_codec import missing, unreadable
+from feint.openinference.json_codec import KNOWN_HEADER, DecodedRequest, RequestCodec, check_outputs
 from feint.openinference.long_messages import PackedNumbers, cut_numbers, from_packed
 from feint.openinference.messages import InputTensor
 from feint.openinference.model_spec import MALFORMED, ModelSpec

@@ -224,7 +224,7 @@ def _check_single_step(recipe: Augmentation, step: float, alternate: int | None)
     if not 0 < step <= 1:
         raise BadRecipe(repr(recipe), "a step above 0 and at most 1", "change it")
     if alternate is not None and alternate < 1:
-        raise BadRecipe(repr(recipe), "a sign that alternates rounds_done 1 round or more, or None", "change it")
+        raise BadRecipe(repr(recipe), "a sign that alternates after 1 round or more, or None", "change it")
 
 
 def _check_iterated_steps(recipe: Augmentation, copies: int, radius: float, steps: int) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from feint.defense import Bound, Detector, bind
 from feint.defenses.access.e_process import EProcess
 from feint.defenses.scores import Score
-from feint.errors import BadInput, NotFitted
-from feint.fitting import Fittable
+from feint.errors import BadInput
+from feint.fitting import Fittable, learned_by
 from feint.ledger import Account, Ledger
 from feint.query import Query
 from feint.recipes.store import Weights
@@ -94,14 +94,8 @@ class CalibratedDetector(EProcessDetector):
 
     @property
     def learned(self) -> Mapping[str, Tensor]:
-        """What was learned of benign inputs, by name.
-
-        Raises:
-            NotFitted: without calibration.
-        """
-        if self.benign is None or not self.benign.tensors:
-            raise NotFitted(f"{self!r}", "a calibrated test", "fit it to a victim and benign inputs first: feint fit")
-        return self.benign.tensors
+        """What was learned of benign inputs, by name; `NotFitted` is raised before that."""
+        return learned_by(self, self.benign, "a calibrated test")
 
     @property
     def columns(self) -> int:

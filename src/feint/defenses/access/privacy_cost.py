@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from feint.defenses.access.martingale import LAST_BITS
-from feint.errors import BadInput, BadRecipe, NotFitted
-from feint.fitting import FitContext, Fittable
+from feint.errors import BadInput, BadRecipe
+from feint.fitting import FitContext, Fittable, learned_by
 from feint.ledger import Account
 from feint.pipeline import QueryLike
 from feint.recipes.store import Weights
@@ -144,9 +144,7 @@ class PrivacyCost(Fittable):
 
     @property
     def _learned(self) -> "dict[str, Tensor]":
-        if self.votes is None or not self.votes.tensors:
-            raise NotFitted(f"{self!r}", "teachers and a curve", "fit it: feint fit, or PrivacyCost(…).fit(…)")
-        return dict(self.votes.tensors)
+        return dict(learned_by(self, self.votes, "teachers and a curve"))
 
 
 def centred(z: "Tensor") -> "Tensor":

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from feint.defenses.access._windows import pieces
 from feint.defenses.input_distances import distance_in
 from feint.errors import BadInput, BadRecipe, NotFitted
-from feint.fitting import FitContext, Fittable
+from feint.fitting import FitContext, Fittable, learned_by
 from feint.ledger import Account
 from feint.models.networks import Network
 from feint.models.training import Batch, Training, refine
@@ -164,7 +164,7 @@ class SEAT(Fittable):
         return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
     def observe(self, query: Query, z: Tensor, account: Account) -> float:
-        """Record the query's embeddings, and count the hits among them.
+        """Record the query's embeddings, and count the hits among them. `NotFitted` is raised before a fit.
 
         Args:
             query: The query.
@@ -173,17 +173,13 @@ class SEAT(Fittable):
 
         Returns:
             The evidence of the window with the most hits so far.
-
-        Raises:
-            NotFitted: without an encoder or benign distances.
         """
         e = self.embed(query.x)
-        if self.calibration is None or not self.calibration.tensors:
-            raise NotFitted(f"{self!r}", "benign distances", "fit it first: feint fit, or SEAT(…).fit(…)")
-        window = min(self.memory, int(self.calibration.tensors["held"]))
+        calibration = learned_by(self, self.calibration, "benign distances")
+        window = min(self.memory, int(calibration["held"]))
         for _, piece in pieces(account, "SEAT", len(query), window=window):
             past = account.rows("SEAT")
-            hits = nearest_before(past.tensor[:, 1:], e[piece], self.between) < self.calibration.tensors["threshold"]
+            hits = nearest_before(past.tensor[:, 1:], e[piece], self.between) < calibration["threshold"]
             past.append(torch.cat([hits[:, None].float(), e[piece]], -1), most=window)
             account.add("SEAT", 0.0, floor=past.tensor[:, 0].sum().item() / self.allowed)
         return account.total("SEAT")

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from feint.defenses.access._windows import pieces
 from feint.defenses.access.privacy_cost import centred
-from feint.errors import BadInput, BadRecipe, NotFitted
-from feint.fitting import FitContext, Fittable
+from feint.errors import BadInput, BadRecipe
+from feint.fitting import FitContext, Fittable, learned_by
 from feint.ledger import Account
 from feint.query import Query
 from feint.recipes.store import Weights
@@ -122,9 +122,7 @@ class TwoSample(Fittable):
 
     @property
     def _learned(self) -> dict[str, Tensor]:
-        if self.benign is None or not self.benign.tensors:
-            raise NotFitted(f"{self!r}", "benign logits", "fit it first: feint fit, or TwoSample(…).fit(…)")
-        return dict(self.benign.tensors)
+        return dict(learned_by(self, self.benign, "benign logits"))
 
 
 def kernel(a: Tensor, b: Tensor, width: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from feint.defenses.inputs.input import Input
 from feint.defenses.keyed import uniforms
 from feint.defenses.keyed_numbers import check_key
 from feint.defenses.laundering import Problem, launder
-from feint.errors import BadInput, BadRecipe, NotFitted, in_range
-from feint.fitting import FitContext, Fittable
+from feint.errors import BadInput, BadRecipe, in_range
+from feint.fitting import FitContext, Fittable, learned_by
 from feint.recipes.store import Weights
 from feint.signature import Domain, Pixels
 
@@ -86,9 +86,7 @@ class InputLaundering(Input, Fittable):
     def perturb(self, x: Tensor, model: nn.Module) -> Tensor:
         if self.price == 0:
             return x
-        if self.kernel is None or not self.kernel.tensors:
-            raise NotFitted(f"{self!r}", "a fitted kernel", "fit it first: feint fit, or InputLaundering(…).fit(…)")
-        upto = self.kernel.tensors["input"].to(x.device).cumsum(-1)
+        upto = learned_by(self, self.kernel, "a fitted kernel")["input"].to(x.device).cumsum(-1)
         upto[:, -1] = 1.0
         purpose = f"InputLaundering {self.levels!r} {self.price!r}"
         drawn = uniforms(self.key, x, x[0].numel(), purpose=purpose).to(x.device).reshape(-1)

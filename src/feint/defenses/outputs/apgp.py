@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint.defenses.outputs.distances import TINY
-from feint.defenses.outputs.output import check_simplex
+from feint.defenses.outputs.output import check_examples
 from feint.defenses.outputs.ranks import OrderPreserving
 from feint.defenses.outputs.rows import ranking, running_maximum
-from feint.errors import BadInput, BadRecipe, NotFitted
-from feint.fitting import FitContext, Fittable
+from feint.errors import BadInput, BadRecipe
+from feint.fitting import FitContext, Fittable, learned_by
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes.store import Weights
 from feint.victims import answers
@@ -66,7 +66,7 @@ class APGP(OrderPreserving, Fittable):
         return self.fit_answers(torch.cat(p), seed=context.seed, progress=context.progress)
 
     def fit_answers(self, p: Tensor, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Self:
-        """Return this recipe with a generator trained on answers.
+        """Return this recipe with a generator trained on answers. `BadInput` is raised where there are none.
 
         Args:
             p: Answers of the victim, (N, K).
@@ -75,13 +75,8 @@ class APGP(OrderPreserving, Fittable):
 
         Returns:
             The fitted recipe.
-
-        Raises:
-            BadInput: if there are no answers.
         """
-        check_simplex(p)
-        if not len(p):
-            raise BadInput("no answers to learn from", "at least one row", "give the victim some inputs")
+        check_examples(p)
         classes = p.shape[-1]
         top = min(self.top or classes, classes - 1)
         sizes = [classes, *self.hidden, classes]
@@ -106,9 +101,7 @@ class APGP(OrderPreserving, Fittable):
         return replace(self, generator=Weights.of(parameters))
 
     def propose(self, ranked: Tensor, top: int) -> Tensor:
-        if self.generator is None or not self.generator.tensors:
-            raise NotFitted(f"{self!r}", "a fitted generator", "fit it to a victim first: feint fit, or APGP(…).fit(…)")
-        weights = self.generator.tensors
+        weights = learned_by(self, self.generator, "a fitted generator")
         if weights["0.weight"].shape[1] != ranked.shape[-1]:
             raise BadInput(
                 f"answers of {ranked.shape[-1]} classes",

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from feint.defenses.laundering import Problem, launder
-from feint.defenses.outputs.output import Output, check_simplex
-from feint.errors import BadInput, NotFitted, in_range
-from feint.fitting import FitContext, Fittable
+from feint.defenses.outputs.output import Output, check_examples
+from feint.errors import BadInput, in_range
+from feint.fitting import FitContext, Fittable, learned_by
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes.store import Weights
 from feint.victims import answers
@@ -51,7 +51,7 @@ class InformationLaundering(Output, Fittable):
         return self.fit_answers(answers(context.victim, context.inputs), seed=context.seed, progress=context.progress)
 
     def fit_answers(self, p: Tensor, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Self:
-        """Return this recipe with the kernel for answers.
+        """Return this recipe with the kernel for answers. `BadInput` is raised where there are none.
 
         Args:
             p: Answers of the victim, (N, K), of which at most `MOST` are drawn.
@@ -60,13 +60,8 @@ class InformationLaundering(Output, Fittable):
 
         Returns:
             The fitted recipe.
-
-        Raises:
-            BadInput: if there are no answers.
         """
-        check_simplex(p)
-        if not len(p):
-            raise BadInput("no answers to learn from", "at least one row", "give the victim some inputs")
+        check_examples(p)
         sample = p[torch.randperm(len(p), generator=torch.Generator().manual_seed(seed))[:MOST]]
         even = torch.full((len(sample),), 1 / len(sample))
         kernels = launder(Problem(sample, even, 0.0, self.price), rounds=200, tolerance=1e-6)
@@ -76,9 +71,7 @@ class InformationLaundering(Output, Fittable):
     def perturb(self, p: Tensor, x: Tensor | None) -> Tensor:
         if self.price == 0:
             return p
-        if self.kernel is None or not self.kernel.tensors:
-            raise NotFitted(f"{self!r}", "a fitted kernel", "fit it to a victim first: feint fit, or ….fit(…)")
-        table = self.kernel.tensors["output"]
+        table = learned_by(self, self.kernel, "a fitted kernel")["output"]
         if len(table) != p.shape[-1]:
             raise BadInput(
                 f"answers of {p.shape[-1]} classes", f"the {len(table)} that it was fitted to", "fit it to this victim"

@@ -76,6 +76,13 @@ def check_simplex(p: Tensor) -> None:
         )
 
 
+def check_examples(p: Tensor) -> None:
+    """Raise `BadInput` unless `p` (N, K), N ≥ 1, are answers that a defense can learn from; see `check_simplex`."""
+    check_simplex(p)
+    if not len(p):
+        raise BadInput("no answers to learn from", "at least one row", "give the victim some inputs")
+
+
 def onto_simplex(values: Tensor) -> Tensor:
     """Return `values` (N, K), in place, clipped at 0 and scaled to sum to 1; else the largest alone."""
     empty = (values.amax(-1) <= 0).nonzero()[:, 0]

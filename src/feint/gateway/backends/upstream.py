@@ -16,7 +16,7 @@ from feint.gateway import settings
 from feint.gateway.backends.onnx_model import softmax
 from feint.gateway.redaction import address
 from feint.gateway.validation import check_probabilities
-from feint.openinference.json_codec import MissingOutput, UnreadableResponse
+from feint.openinference.json_client_codec import MissingOutput, UnreadableResponse
 from feint.openinference.model_spec import ModelSpec, domain_of_table, spec_from_metadata
 from feint.openinference.tensors import Array
 from feint.paid.meter import Meter

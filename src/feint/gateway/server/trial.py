@@ -10,7 +10,7 @@ from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.validation import check_probabilities
 from feint.ledger import Account
-from feint.openinference import grpc_codec, json_codec
+from feint.openinference import grpc_codec, json_client_codec
 from feint.openinference.json_codec import HEADER_LENGTH, DecodedRequest, request_codec
 from feint.openinference.model_spec import ModelSpec
 
@@ -74,7 +74,7 @@ def _arrived(spec: ModelSpec, x: Array, way: int) -> DecodedRequest:
     if way == 2:
         message = grpc_codec.encode_request(spec, x).SerializeToString()
         return grpc_codec.read_request(codec, grpc_codec.decode_request(message))
-    body, headers = json_codec.encode_request(spec, x, binary=bool(way))
+    body, headers = json_client_codec.encode_request(spec, x, binary=bool(way))
     return codec.read(body, headers.get(HEADER_LENGTH, ""))
 
 
