@@ -88,9 +88,13 @@ def test_a_model_behind_a_url_is_stolen_as_one_here(trained):
     with served(Service(model), shape=(1, 8, 8), classes=10) as server:
         server.dies_after = 1
         there = f"{steal} --url {server.url} --model toy"
-        code, _, err = feint(f"{there} --out there")
+        code, _, err = feint(f"{there} --out there --max-calls 299")
         assert code == 2
-        assert "at most 300 calls, price unknown" in err
+        assert "got --budget 300 with --max-calls 299; expected a budget within the ceiling" in err
+        assert server.service.ledger.queries == 0
+        code, _, err = feint(f"{there} --out there --price-per-1000 2 --currency EUR")
+        assert code == 2
+        assert "at most 300 calls, 0.60 EUR" in err
         assert "what was answered is kept" in err
         server.dies_after = -1
         assert feint(f"{there} --out there")[0] == 0

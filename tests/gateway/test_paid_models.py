@@ -5,6 +5,7 @@ import datetime
 import json
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 import httpx2
 import numpy as np
@@ -13,16 +14,18 @@ import torch
 from tests.support import json_api
 from tests.support.gateways import ANYBODY
 from tests.support.json_api import CLASSES, ROWS, Api, serving, status
+from tests.support.redis_servers import redis_server
 from tests.support.upstreams import softmax_of, upstream
 
 from feint import victims
-from feint.errors import BadInput, BadRecipe, CallLimit
+from feint.errors import BadInput, BadRecipe, CallLimit, StoreLost
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.backends import paid, torch_backend
 from feint.gateway.backends.paid import RememberedSource
 from feint.gateway.backends.registry import load_upstream
 from feint.gateway.server.run import running
-from feint.gateway.settings import Settings, TorchSettings, UpstreamSettings
+from feint.gateway.settings import LedgerSettings, Settings, TorchSettings, UpstreamSettings
+from feint.gateway.stores.redis_calls import RedisCalls
 from feint.paid.meter import DailyCalls, Meter
 from feint.service import Service
 from feint.signature import Columns
@@ -264,6 +267,30 @@ def test_processes_share_the_count_of_a_day(tmp_path):
     with pytest.raises(CallLimit, match=r"more calls today than 5 \(0\.01 EUR\).*wait until tomorrow"):
         first.charge(1)
     assert (first.calls, second.calls) == (3, 2)
+
+
+@pytest.mark.redis
+def test_gateways_of_one_ledger_in_redis_share_the_ceiling(upstream_server, tmp_path, monkeypatch):
+    with redis_server(tmp_path) as store:
+        served = replace(behind(upstream_server, max_calls_per_day=4), ledger=LedgerSettings(store.url))
+        with running(served) as one:
+            monkeypatch.setenv("FEINT_CACHE", str(tmp_path / "another machine"))
+            with running(served) as other:
+                assert [infer(one, pixels(0.25))[0], infer(other, pixels(0.5))[0]] == [200, 200]
+                assert [infer(gateway, pixels(0.75))[0] for gateway in (one, other)] == [502, 502]
+                assert [infer(one, pixels(0.25))[0], infer(other, pixels(0.5))[0]] == [200, 200]
+        assert upstream_server.asked == 4  # with the two trials
+
+
+@pytest.mark.redis
+def test_calls_are_not_made_where_their_count_is_lost(tmp_path):
+    with redis_server(tmp_path) as store:
+        one, other = (RedisCalls(store.url, "toy", 3) for _ in range(2))
+        assert [one.add(2), other.add(2), other.add(1), one.add(1)] == [True, False, True, False]
+        assert RedisCalls(store.url, "toy/2", 3).add(3)
+        store.kill()
+        with pytest.raises(StoreLost, match="a count of paid calls that cannot be read"):
+            one.add(1)
 
 
 def test_a_day_in_utc_has_a_count_of_its_own(tmp_path, monkeypatch):

@@ -105,6 +105,35 @@ def test_an_endpoint_that_goes_away_is_asked_nothing_twice(files, victim):
         assert server.service.ledger.queries == 120
 
 
+def test_answers_of_an_address_are_kept_until_all_are_there(files, victim, tmp_path, monkeypatch, ctrl_c):
+    monkeypatch.setenv("FEINT_CACHE", str(tmp_path / "cache"))
+    with served(Service(victim), shape=(1, 8, 8), classes=10) as server:
+        line = f"claim {server.url} --model toy {LINE} --price-per-1000 5 --currency EUR --json"
+        server.dies_after = 2
+        code, out, err = files(line)
+        assert (code, json.loads(out)["queries"]) == (1, 100)
+        assert f"feint: {server.url}: at most 1,000 calls, 5.00 EUR\n" in err
+        server.dies_after = -1
+        with monkeypatch.context() as patched:
+            patched.setattr(Service, "__call__", _interrupted(Service.__call__, ctrl_c))
+            assert files(line)[0] == 130
+        assert server.service.ledger.queries == 120
+        assert json.loads(files(line)[1])["queries"] == 120
+        assert server.service.ledger.queries == 120
+        files(line)  # the suspect may be another one by now
+        assert server.service.ledger.queries == 240
+
+
+def _interrupted(call, ctrl_c):
+    """The call of a service, while which Ctrl-C is pressed."""
+
+    def interrupted(self, query):
+        ctrl_c()
+        return call(self, query)
+
+    return interrupted
+
+
 def test_a_json_api_is_asked_within_the_budget(run_cli, tmp_path, monkeypatch):
     monkeypatch.setenv("FEINT_CACHE", str(tmp_path / "cache"))
     domain = Columns((Column("age", low=18, high=80), Column("housing", categories=("own", "rent"))))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from feint.oracle import Oracle
     from feint.ownership.claim import Claim
     from feint.ownership.mark import Mark
+    from feint.paid.meter import Meter
     from feint.signature import Domain
     from feint.transcript import Transcript
 
@@ -41,6 +42,8 @@ def claim(
     most_false: float = 0.05,
     fdr: float | None = None,
     budget: int = 1000,
+    price_per_1000: float = 0.0,
+    currency: str = "",
     out: Path | None = None,
     lang: str = "en",
     json: bool = False,
@@ -70,6 +73,8 @@ def claim(
         fdr: Expected share of innocents among the accounts that are named, by e-BH (default: none, with probability
             1 - alpha or more, by Holm).
         budget: Greatest number of questions.
+        price_per_1000: Price of 1,000 questions to an address.
+        currency: Currency of the price, like USD.
         out: Directory to write: claim.json, claim.html and the answers, which are not asked for again.
         lang: Language, en or zh.
         json: Print JSON.
@@ -85,6 +90,7 @@ def claim(
     from feint.ownership.controls import control_answers, load_controls
     from feint.ownership.mark import load_marks
     from feint.ownership.text import ClaimText
+    from feint.paid.meter import Meter
     from feint.transcript import Transcript
 
     text, policy, marks = ClaimText(lang), Policy(alpha, most_false, fdr), load_marks(mark)
@@ -99,8 +105,8 @@ def claim(
             committed = time_stamp.verify(committed, tsa_root)
     domain = next(iter(marks.values())).domain
     innocents = load_controls(controls, domain)
-    known = out / TRANSCRIPT if out is not None else None
-    asked = _asked(suspect, domain, model, key, network, require_at_least(1, budget, "questions"))
+    known, meter = _transcript(suspect, model, marks, out), Meter(price_per_1000, currency)
+    asked = _asked(suspect, domain, model, key, network, require_at_least(1, budget, "questions"), meter)
     earlier = Transcript.load(known, asked.name) if known is not None and known.exists() else None
     oracle = asked.oracle(earlier)
     oracle.transcript.source = asked.name
@@ -114,9 +120,21 @@ def claim(
     table = output.to_json(suspect, result, text)
     if out is not None:
         output.write(out, suspect, result, text)
+    elif known is not None and not result.refusal:
+        known.unlink(missing_ok=True)  # the suspect may change until the next claim
     print(writer.dumps(table, ensure_ascii=False) if json else text.screen(suspect, result))
     if not result.is_copy:
         sys.exit(NO_CLAIM)
+
+
+def _transcript(suspect: str, model: str | None, marks: "Mapping[str, Mark]", out: Path | None) -> Path | None:
+    """Return the file of the answers: in --out, or else, of an address, one that is kept until all are there."""
+    from feint.ownership.commitment import salted_digest
+    from feint.paid.answer_cache import answers_file
+
+    if out is not None or "://" not in suspect:
+        return None if out is None else out / TRANSCRIPT
+    return answers_file(f"{model}", repr((suspect, salted_digest("", marks)))).with_suffix(".safetensors")
 
 
 def _decide(
@@ -157,7 +175,13 @@ class _Asked(NamedTuple):
 
 
 def _asked(
-    suspect: str, domain: "Domain", model: str | None, keys: "Sequence[str]", network: str | None, budget: int
+    suspect: str,
+    domain: "Domain",
+    model: str | None,
+    keys: "Sequence[str]",
+    network: str | None,
+    budget: int,
+    meter: "Meter",
 ) -> _Asked:
     """Return a suspect, whose inputs are of this domain where it leaves that open."""
     if "://" not in suspect:
@@ -170,8 +194,7 @@ def _asked(
     if model is None:
         raise BadInput(f"{suspect} without a model", "the model's name", "name it: --model NAME")
     from feint.client import RemoteService
-    from feint.paid.meter import Meter
 
     remote = RemoteService(suspect, model=model, keys=keys)
-    limit_calls(suspect, Meter(), budget)
+    limit_calls(suspect, meter, budget)
     return _Asked(remote.name, lambda past: remote.oracle(budget=budget, past=past))

@@ -38,6 +38,8 @@ def steal(
     lens: tuple[str, ...] = (),
     surrogate: str | None = None,
     training: str = "Training",
+    price_per_1000: float = 0.0,
+    currency: str = "",
     max_calls: int | None = None,
     seed: int = 0,
 ) -> None:
@@ -71,8 +73,13 @@ def steal(
             own.
         surrogate: Network of the surrogate (default: the victim's, where it is known).
         training: Training of the surrogate, like "Training(epochs=20)".
-        max_calls: Ceiling on the calls to a paid victim.
+        price_per_1000: Price of 1,000 queries to --url.
+        currency: Currency of the price, like USD.
+        max_calls: Ceiling on the calls to a paid victim; of --url it is the budget.
         seed: Seed of the attack and of the surrogate: same seed, same surrogate.
+
+    Raises:
+        BadInput: The budget of --url is above the ceiling.
     """
     from feint import victims
     from feint.cli.terminal import bars
@@ -87,9 +94,12 @@ def steal(
         images = {"pool": pool_at(pool, domain).split} if pool is not None else {}
         target = _local_target(loaded, images.get("pool"), defense)
     else:
+        if max_calls is not None and max_calls < budget:
+            got = f"--budget {budget} with --max-calls {max_calls}"
+            raise BadInput(got, "a budget within the ceiling", "lower it, or raise the ceiling")
         inputs = pool_at(pool).split.domain if pool is not None else None
         target = _remote_target(victim, url, model, defense, key, input, output, inputs, classes)
-        limit_calls(f"{url}", Meter(), budget)
+        limit_calls(f"{url}", Meter(price_per_1000, currency), budget)
         images = {"pool": pool_at(pool, target.domain).split} if pool is not None else {}
     learned = _network(
         surrogate or target.network, target.domain or (images["pool"].domain if images else None), target.classes

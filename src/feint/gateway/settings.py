@@ -160,8 +160,8 @@ class UpstreamSettings(ModelSettings):
     `basic_env` or `basic_file`. `ca` replaces the system's authorities; `client_cert` and `client_key` are sent.
     The key of marked answers is in the variable `mark_key_env` or the file `mark_key_file`.
 
-    A server that costs `price_per_1000` inputs in `currency` needs `max_calls_per_day`, the ceiling of all gateways of
-    a machine. With either, the last 10,000 answers are remembered.
+    A server whose 1,000 inputs cost `price_per_1000` in `currency` needs `max_calls_per_day`, the ceiling of all
+    gateways of a machine, or of all whose ledger is one Redis. With either, the last 10,000 answers are remembered.
     """
 
     upstream: str
@@ -224,7 +224,8 @@ class TorchSettings(ModelSettings):
     """A model that torch runs, for defenses that no graph can hold.
 
     `torch` is a model.toml, a victim's directory or file, or package.module:name; `defense` lists the steps of its
-    defense. A model whose calls cost something needs `max_calls_per_day`, the ceiling of all gateways of a machine.
+    defense. A model whose calls cost something needs `max_calls_per_day`, the ceiling of all gateways of a machine, or
+    of all whose ledger is one Redis.
     """
 
     torch: str

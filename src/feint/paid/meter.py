@@ -5,11 +5,30 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from feint.errors import CallLimit, NotWritten
 
 BUSY = 60.0  # seconds to wait for another process
 REQUEST = 256  # inputs in one request, where nothing else is said: as many as an oracle sends at once
+
+
+def today() -> str:
+    """Return the day in UTC, like 2026-12-01."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+class CountOfDay(Protocol):
+    """Count of the calls of each day; `DailyCalls` is one."""
+
+    @property
+    def most(self) -> int:
+        """Calls in a day at most."""
+        ...
+
+    def add(self, count: int) -> bool:
+        """Count calls before they are made, and return whether they are within the ceiling."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +55,7 @@ class DailyCalls:
         Raises:
             NotWritten: The file cannot be written.
         """
-        day = datetime.datetime.now(datetime.UTC).date().isoformat()
+        day = today()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=BUSY)) as database, database:
@@ -64,7 +83,7 @@ class Meter:
     price_per_1000: float = 0.0
     currency: str = ""
     most: int | None = None
-    daily: DailyCalls | None = None
+    daily: CountOfDay | None = None
     size: int = REQUEST
     calls: int = 0
 

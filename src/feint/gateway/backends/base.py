@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from feint.gateway.backends.upstream import UpstreamModel
 from feint.gateway.served_pipeline import ServedPipeline
 from feint.openinference.model_spec import ModelSpec
+from feint.paid.meter import Meter
 
 OUTPUT = "probabilities"  # the one output that clients see
 
@@ -30,6 +31,7 @@ class LoadedModel:
         close: Closes what is open.
         fingerprint: Fingerprint of the model and its defense, as far as they are here, and of how answers are read.
         opening: Called once before clients ask.
+        meter: Price and ceiling of its calls, where they cost something.
     """
 
     spec: ModelSpec | None
@@ -43,3 +45,4 @@ class LoadedModel:
     close: Callable[[], None] = noop
     fingerprint: str = ""
     opening: Callable[[], None] = noop
+    meter: Meter | None = None

@@ -1,12 +1,13 @@
 """Models elsewhere whose calls cost something: price and ceiling before the first one, and repeats from memory."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
 import numpy as np
 
-from feint.errors import BadInput
+from feint.errors import BadInput, StoreLost
 from feint.gateway.array_query import Array
 from feint.gateway.settings import UpstreamSettings
 from feint.paid.answer_cache import AnswerCache, answers_file
@@ -41,6 +42,18 @@ def announced(meter: Meter, where: str) -> list[str]:
     note = f"each new input is a call: {meter.ceiling or f'{meter.price(1000)}, without a ceiling'}"
     log.warning("%s: %s", where, note)
     return [note]
+
+
+def share(meter: Meter, ledger: str, model: str) -> None:
+    """Let the ceiling of a day hold for all gateways whose ledger is the same server of Redis or Valkey."""
+    if meter.daily is None or not ledger.startswith(("redis://", "rediss://")):
+        return
+    from feint.gateway.stores.redis_calls import RedisCalls
+
+    shared = RedisCalls(ledger, model, meter.daily.most)
+    with contextlib.suppress(StoreLost):  # whoever starts without its ledger counts from the first request on
+        shared.add(meter.calls)  # the trial
+    meter.daily = shared
 
 
 class RememberedSource:

@@ -150,7 +150,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
     ]
     return LoadedModel(
         spec, pipeline, notes, warnings, safest(graph.recipe), len(graph.rungs), upstream, connect, upstream.close,
-        f"{graph.digest} {table.logits} {table.output}",
+        f"{graph.digest} {table.logits} {table.output}", meter=meter,
     )  # fmt: skip
 
 

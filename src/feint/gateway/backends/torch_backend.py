@@ -39,7 +39,9 @@ def load(table: settings.TorchSettings, name: str) -> LoadedModel:
         defense = replace(defense, at=[table.threshold * at for at in defense.at])
     service = Service(model, defense)
     loaded = of_service(service, name, domain=domain, access=table.access, where=table.torch)
-    return loaded if called is None else replace(loaded, opening=partial(called.remember, REMEMBERED))
+    if called is None:
+        return loaded
+    return replace(loaded, opening=partial(called.remember, REMEMBERED), meter=called.meter)
 
 
 def of_service(

@@ -12,6 +12,7 @@ from feint.gateway.app import Authenticator, Gateway
 from feint.gateway.auth import keys
 from feint.gateway.auth.keys import KeyFileAuth
 from feint.gateway.backends.base import LoadedModel
+from feint.gateway.backends.paid import share
 from feint.gateway.backends.registry import LOADERS
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.redaction import address
@@ -53,6 +54,8 @@ async def load(
         for name, model in settings.models.items():
             models[name] = await _opened(name, LOADERS[type(model)](model, name))
             failed.callback(models[name].close)
+            if (meter := models[name].meter) is not None:
+                share(meter, settings.ledger.store, name)
         state = await tried(build_app(settings, models, authenticator, ledgers), ledgers)
         failed.pop_all()
     return state
