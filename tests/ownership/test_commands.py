@@ -4,12 +4,14 @@ import contextlib
 import json
 import shlex
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.support.open_inference import served
 from tests.support.suspects import now
+from tests.support.time_stamps import authority
 
 from feint import victims
 from feint.cli import main
@@ -136,6 +138,27 @@ def test_marks_that_were_changed_are_not_the_committed_ones(made):
     shutil.copy("marked/salt", "marked2/salt")
     code, _, err = made(f"claim copy {CLAIM}2")
     assert (code, "does not have" in err) == (2, True)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl, which signs time stamps")
+def test_an_authority_dates_marks_that_the_owners_clock_had_dated(made, tmp_path):
+    code, _, err = made(f"claim copy {CLAIM} --tsa-root root.pem")
+    assert (code, "without a time stamp" in err) == (2, True)
+    (tmp_path / "tsa").mkdir()
+    with authority(tmp_path / "tsa") as (url, root):
+        code, out, err = made(f"commit marked --ledger own.db --tsa {url}")
+        assert (code, url in out) == (0, True), err
+        time.sleep(1.0)  # a time stamp has whole seconds
+        said = {
+            option: made(f"claim copy {CLAIM} --json {option}")
+            for option in ("", f"--tsa-root {root}", "--tsa-root own.db")
+        }
+    codes = [code for code, _, _ in said.values()]
+    by_clock, by_authority = (json.loads(out)["commitment"] for _, out, _ in [*said.values()][:2])
+    assert codes == [0, 0, 2], said
+    assert (by_clock["authority"], by_clock["verified"]) == ("", False)
+    assert (by_authority["authority"], by_authority["verified"]) == (url, True)
+    assert "without a certificate" in [*said.values()][2][2]
 
 
 def test_controls_are_trained_once(made):
