@@ -10,9 +10,10 @@ from torch import nn
 from feint.audit.findings import Findings
 from feint.audit.run import Audit, AuditRequest
 from feint.errors import NotExportable
+from feint.export import require_exportable
 from feint.export.plan import make_plan
 from feint.recipes.store import atomic_write
-from feint.victims import AdaptedModel, FromAnswers
+from feint.victims import FromAnswers
 
 SERVE = "serve.toml"
 
@@ -79,13 +80,11 @@ def _name(place: str) -> str:
 
 def is_exportable(victim: nn.Module, findings: Findings) -> bool:
     """Return whether a graph can hold the model with the recommended defense, and needs no key beside it."""
-    if findings.recommended is not None:
-        try:
-            plan = make_plan(findings.recommended.candidate.defense, gateway=True, rung=None)
-        except NotExportable:  # answers that are drawn by a secret key, as those of GaussianNoise
-            return False
-        if plan.marks:  # torch reads their key with the defense, a graph's gateway from a file of its own
-            return False
-    if isinstance(victim, AdaptedModel):
-        return victim.raw.exportable
-    return not isinstance(victim, FromAnswers)
+    try:
+        require_exportable(victim)
+        if findings.recommended is None:
+            return True
+        plan = make_plan(findings.recommended.candidate.defense, gateway=True, rung=None)
+    except NotExportable:  # also of answers that are drawn by a secret key, as those of GaussianNoise
+        return False
+    return not plan.marks  # torch reads their key with the defense, a graph's gateway from a file of its own
