@@ -51,6 +51,22 @@ def test_a_defense_that_no_graph_can_hold_is_served_by_torch(tmp_path, victim, d
     assert Path(settings).exists()
 
 
+def test_the_settings_are_served_from_any_directory_with_the_keys_of_this_one(tmp_path, victim, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place, settings = Path("runs/victim"), Path("feint-audit/victim/defense.toml")
+    for folder in (place, settings.parent):
+        folder.mkdir(parents=True)
+    settings.write_text("")
+    audit, findings = audited(victim, Defense(outputs=[Marked("secret")]))
+    write_serve_settings(audit, findings, settings)
+    monkeypatch.chdir("/")
+    read_back = read(tmp_path / settings.with_name("serve.toml"))
+    (table,) = read_back.models.values()
+    assert Path(table.torch).resolve() == tmp_path / place
+    assert [Path(step).resolve() for step in table.defense] == [tmp_path / settings]
+    assert read_back.keys.file.resolve() == tmp_path / "keys.db"
+
+
 class ExportableRaw(Raw):
     """A model that a graph can hold, as far as its type says."""
 

@@ -1,5 +1,6 @@
 """Commands that an owner types after an audit."""
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -15,7 +16,7 @@ from feint.export.plan import make_plan
 from feint.recipes.store import atomic_write
 from feint.victims import FromAnswers
 
-SERVE = "serve.toml"
+SERVE, KEYS = "serve.toml", "keys.db"  # the latter is written by `feint keys`
 
 
 def next_commands(audit: Audit, findings: Findings, settings: Path, model: str) -> list[str]:
@@ -68,8 +69,9 @@ def write_serve_settings(audit: Audit, findings: Findings, settings: Path) -> No
     if not settings.exists() or is_exportable(audit.victim, findings) or isinstance(audit.victim, FromAnswers):
         file.unlink(missing_ok=True)
         return
-    model = {"torch": audit.request.place, "defense": [str(settings)]}
-    table = {"models": {_name(audit.request.place): model}, "keys": {"file": "keys.db"}}
+    place, folder = audit.request.place, file.parent  # paths in the file begin at its folder
+    model = {"torch": os.path.relpath(place, folder) if Path(place).exists() else place, "defense": [settings.name]}
+    table = {"models": {_name(place): model}, "keys": {"file": os.path.relpath(KEYS, folder)}}
     with atomic_write(file) as partial:
         partial.write_text(tomli_w.dumps(table))
 
