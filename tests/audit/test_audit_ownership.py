@@ -1,5 +1,6 @@
 """What an audit says of the evidence that a claim of ownership would have."""
 
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,6 +74,14 @@ def test_nothing_is_evidenced_where_nothing_is_known():
     assert ownership_text.to_json(nothing) == {"known": False, "reason": "no copy was trained"}
     assert ownership_text.table(nothing, text)[1] == []
     assert "no copy was trained" in ownership_text.sentences(nothing, text)[0]
+
+
+@pytest.mark.parametrize("phrase", ["claim no copy", "claim interrupted", "claim two classes"])
+def test_why_nothing_is_known_is_said_in_the_owners_language(phrase):
+    (sentence,) = ownership_text.sentences(NoOutlook("in English", phrase), AuditText("zh"))
+    assert not re.search("[a-z]{3}", sentence)
+    (sentence,) = ownership_text.sentences(NoOutlook("in English", phrase), AuditText("en"))
+    assert re.search(r"is not known: [a-z].*[a-z]\.$", sentence)
 
 
 @pytest.fixture(scope="module")

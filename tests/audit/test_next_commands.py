@@ -6,13 +6,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.support.prototypes import Raw, logits
 
 from feint.audit.commands import next_commands, write_serve_settings
 from feint.audit.run import AuditRequest
 from feint.audit.terminal import WIDTH, format_command
 from feint.defense import Defense, Ladder
 from feint.defenses.outputs import APGP, GaussianNoise, Marked
+from feint.errors import NotExportable
+from feint.export import require_exportable
 from feint.gateway.settings_file import read
+from feint.victims import adapt
 
 
 def audited(victim, defense) -> tuple[Any, Any]:
@@ -47,6 +51,39 @@ def test_a_defense_that_no_graph_can_hold_is_served_by_torch(tmp_path, victim, d
     assert Path(settings).exists()
 
 
+def test_the_settings_are_served_from_any_directory_with_the_keys_of_this_one(tmp_path, victim, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place, settings = Path("runs/victim"), Path("feint-audit/victim/defense.toml")
+    for folder in (place, settings.parent):
+        folder.mkdir(parents=True)
+    settings.write_text("")
+    audit, findings = audited(victim, Defense(outputs=[Marked("secret")]))
+    write_serve_settings(audit, findings, settings)
+    monkeypatch.chdir("/")
+    read_back = read(tmp_path / settings.with_name("serve.toml"))
+    (table,) = read_back.models.values()
+    assert Path(table.torch).resolve() == tmp_path / place
+    assert [Path(step).resolve() for step in table.defense] == [tmp_path / settings]
+    assert read_back.keys.file.resolve() == tmp_path / "keys.db"
+
+
+class ExportableRaw(Raw):
+    """A model that a graph can hold, as far as its type says."""
+
+    exportable = True
+
+
+@pytest.mark.parametrize(("batch", "served"), [(None, False), (1, True)])
+def test_a_model_for_batches_of_one_size_is_served_as_it_is(tmp_path, batch, served):
+    victim = adapt(ExportableRaw(logits, (batch, 3, 8, 8)))
+    audit, findings = audited(victim, Defense(outputs=[APGP()]))
+    commands = " ".join(next_commands(audit, findings, tmp_path / "defense.toml", "model.toml"))
+    assert ("feint export" in commands) != served
+    if served:
+        with pytest.raises(NotExportable, match=r"for batches of 1; expected any batch; feint serve MODEL"):
+            require_exportable(victim)
+
+
 def test_a_long_command_is_printed_over_lines_that_a_shell_takes_as_one():
     command = (
         f"feint export model.toml --defense 'my settings/defense.toml' --data /home/owner/{'samples' * 9}/x.csv --out a"
@@ -55,5 +92,6 @@ def test_a_long_command_is_printed_over_lines_that_a_shell_takes_as_one():
     lines = printed.splitlines()
     assert len(lines) == 2
     assert all(len(line) <= WIDTH for line in lines)
+    assert [line.endswith(" \\") for line in lines] == [True, False]
     assert shlex.split(printed.replace("\\\n", " ")) == shlex.split(command)
     assert format_command("feint serve a.onnx") == "  feint serve a.onnx"

@@ -73,6 +73,20 @@ def test_columns_are_matched_by_name_and_null_is_missing():
     np.testing.assert_array_equal(x, [[30, 1, np.nan], [40, 0, 2.5]])
 
 
+def test_an_input_whose_data_are_of_another_type_is_named():
+    request = table_request(age=[30], job=["cook"], debt=[1.5])
+    with pytest.raises(BadInput, match="the input 'debt': data that are no list of 1 finite numbers"):
+        read("table", [*request[:2], request[2] | {"data": ["much"]}])
+    with pytest.raises(BadInput, match="the input 'job': data that are no list of 1 strings in UTF-8"):
+        CODECS["table"].read(json.dumps({"inputs": request}).encode().replace(b"cook", b"c\xff"), "")
+    message = grpc_codec.encode_request(CODECS["table"].model, np.array([[30, 0, 1.5]]))
+    del message.raw_input_contents[:]
+    for tensor in message.inputs:
+        tensor.contents.fp64_contents.append(1.0)
+    with pytest.raises(BadInput, match="the input 'job': contents of another datatype"):
+        grpc_codec.read_request(CODECS["table"], grpc_codec.decode_request(message.SerializeToString()))
+
+
 @pytest.mark.parametrize("way", ["json", "binary", "grpc"])
 @pytest.mark.parametrize("kind", [None, ("a", "b")], ids=["numbers", "words"])
 def test_a_column_with_the_name_of_the_matrix(kind, way):

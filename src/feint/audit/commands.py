@@ -1,5 +1,6 @@
 """Commands that an owner types after an audit."""
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -10,11 +11,12 @@ from torch import nn
 from feint.audit.findings import Findings
 from feint.audit.run import Audit, AuditRequest
 from feint.errors import NotExportable
+from feint.export import require_exportable
 from feint.export.plan import make_plan
 from feint.recipes.store import atomic_write
-from feint.victims import AdaptedModel, FromAnswers
+from feint.victims import FromAnswers
 
-SERVE = "serve.toml"
+SERVE, KEYS = "serve.toml", "keys.db"  # the latter is written by `feint keys`
 
 
 def next_commands(audit: Audit, findings: Findings, settings: Path, model: str) -> list[str]:
@@ -67,8 +69,9 @@ def write_serve_settings(audit: Audit, findings: Findings, settings: Path) -> No
     if not settings.exists() or is_exportable(audit.victim, findings) or isinstance(audit.victim, FromAnswers):
         file.unlink(missing_ok=True)
         return
-    model = {"torch": audit.request.place, "defense": [str(settings)]}
-    table = {"models": {_name(audit.request.place): model}, "keys": {"file": "keys.db"}}
+    place, folder = audit.request.place, file.parent  # paths in the file begin at its folder
+    model = {"torch": os.path.relpath(place, folder) if Path(place).exists() else place, "defense": [settings.name]}
+    table = {"models": {_name(place): model}, "keys": {"file": os.path.relpath(KEYS, folder)}}
     with atomic_write(file) as partial:
         partial.write_text(tomli_w.dumps(table))
 
@@ -79,13 +82,11 @@ def _name(place: str) -> str:
 
 def is_exportable(victim: nn.Module, findings: Findings) -> bool:
     """Return whether a graph can hold the model with the recommended defense, and needs no key beside it."""
-    if findings.recommended is not None:
-        try:
-            plan = make_plan(findings.recommended.candidate.defense, gateway=True, rung=None)
-        except NotExportable:  # answers that are drawn by a secret key, as those of GaussianNoise
-            return False
-        if plan.marks:  # torch reads their key with the defense, a graph's gateway from a file of its own
-            return False
-    if isinstance(victim, AdaptedModel):
-        return victim.raw.exportable
-    return not isinstance(victim, FromAnswers)
+    try:
+        require_exportable(victim)
+        if findings.recommended is None:
+            return True
+        plan = make_plan(findings.recommended.candidate.defense, gateway=True, rung=None)
+    except NotExportable:  # also of answers that are drawn by a secret key, as those of GaussianNoise
+        return False
+    return not plan.marks  # torch reads their key with the defense, a graph's gateway from a file of its own

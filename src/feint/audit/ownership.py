@@ -1,7 +1,7 @@
 """Evidence that a claim of ownership would have: for the copies that an audit trained, by the model's mistakes."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -90,9 +90,15 @@ class OwnershipOutlook:
 
 @dataclass(frozen=True)
 class NoOutlook:
-    """Reason why nothing is known of a claim."""
+    """Reason why nothing is known of a claim.
+
+    Attributes:
+        reason: The reason.
+        phrase: Name of the same in texts.toml; "" for the text of an error.
+    """
 
     reason: str
+    phrase: str = field(default="", compare=False)
 
 
 def outlook(
@@ -126,7 +132,9 @@ def outlook(
         and (cell.defense, cell.attack, cell.budget, cell.seed) in scored
     ]  # fmt: skip
     if not cells:
-        return NoOutlook("no copy was trained")
+        return NoOutlook("no copy was trained", "claim no copy")
+    if plan.surrogate.classes == 2:  # all models that are wrong give the same label
+        return NoOutlook("in two classes all models that are wrong give the same label", "claim two classes")
     try:
         mark = SameMistakes(most=len(samples.judge), least=1).mark(victim, samples.judge)
     except BadInput as error:

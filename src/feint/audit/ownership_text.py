@@ -27,7 +27,7 @@ def screen(known: OwnershipOutlook | NoOutlook, text: AuditText) -> str:
 def summary(known: OwnershipOutlook | NoOutlook, text: AuditText) -> str:
     """Return the sentence on the evidence against the copy against which there is most."""
     if isinstance(known, NoOutlook):
-        return text("claim unknown", reason=known.reason)
+        return text("claim unknown", reason=text(known.phrase) if known.phrase else known.reason)
     strongest = known.strongest
     return text(
         "claim enough" if known.is_enough(strongest) else "claim little", mistakes=f"{known.mistakes:,}",

@@ -60,7 +60,8 @@ def _raise_for_defense(model: nn.Module, parts: Parts, rows: Tensor) -> None:
 
 
 def require_exportable(model: nn.Module) -> None:
-    """Raise `NotExportable` for a model that neither torch nor an ONNX file computes."""
+    """Raise `NotExportable` for a model that neither torch nor an ONNX file computes for any batch of numbers."""
+    expected = "a torch module or an ONNX file"
     if isinstance(model, FromAnswers):
         kind = "an API's answers"
         remedy = f"{SERVE}; or export the outputs alone: --outputs-only --classes K"
@@ -69,9 +70,14 @@ def require_exportable(model: nn.Module) -> None:
     elif isinstance(model, AdaptedModel) and not model.raw.exportable:
         kind = f"a model of {type(model.raw).__name__}"
         remedy = f"{SERVE}; or convert it with skl2onnx or onnxmltools, and name that file"
+    elif isinstance(model, AdaptedModel) and model.raw.batch is not None:
+        kind, expected = f"{model.raw.place}, for batches of {model.raw.batch}", "any batch"
+        remedy = f"{SERVE}; or export the model with a dynamic first axis"
+    elif isinstance(model, AdaptedModel) and any(spec.dtype == "string" for spec in model.raw.inputs):
+        kind, expected, remedy = f"{model.raw.place}, which takes strings", "inputs that are numbers", SERVE
     else:
         return
-    raise NotExportable(kind, "a torch module or an ONNX file", remedy)
+    raise NotExportable(kind, expected, remedy)
 
 
 class _Encoder(nn.Module):
@@ -100,10 +106,6 @@ class _Decoder(nn.Module):
 def _stitch(victim: AdaptedModel, raw: OnnxFile, parts: Parts, rows: Tensor, names: Sequence[str]) -> Any:
     """Join three graphs: the adapter's inputs, the model's own, and the tail, from (x, z) to the outputs."""
     onnx = require("onnx", "export")
-    if raw.batch is not None:
-        raise NotExportable(f"{raw.place}, for batches of {raw.batch}", "any batch", "export it so")
-    if any(spec.dtype == "string" for spec in raw.inputs):
-        raise NotExportable(f"{raw.place}, which takes strings", "inputs that are numbers", SERVE)
     model = onnx.load(raw.path)
     standard = [opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
     opset = max([OPSET, *standard])

@@ -1,5 +1,6 @@
 """Reader of settings in TOML, where an unknown key is an error."""
 
+import os
 import tomllib
 import types
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 
 from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData
-from feint.gateway.settings import BACKENDS, TABLES, LedgerSettings, ModelSettings, Settings
+from feint.gateway.settings import BACKENDS, TABLES, LedgerSettings, ModelSettings, Settings, TorchSettings
 from feint.gateway.stores import beside
 from feint.recipes.recipe import build
 
@@ -55,7 +56,17 @@ def _model(name: str, table: Any, folder: Path) -> ModelSettings:
     if len(named) != 1:
         got = f"{where} with {' and '.join(named) or 'none of ' + ', '.join(BACKENDS)}"
         raise BadRecipe(got, f"one of {', '.join(BACKENDS)}", "say where the model is")
-    return _recipe(BACKENDS[named[0]], where, table, folder)
+    model = _recipe(BACKENDS[named[0]], where, table, folder)
+    if isinstance(model, TorchSettings):
+        at_folder = tuple(_at_folder(step, folder) for step in model.defense)
+        model = replace(model, torch=_at_folder(model.torch, folder), defense=at_folder)
+    return model
+
+
+def _at_folder(place: str, folder: Path) -> str:
+    """Return a path that begins at the folder; what names no file there, like a module or a recipe, as it is."""
+    path = folder / Path(place).expanduser()
+    return str(path) if os.path.exists(path) else place  # noqa: PTH110, a recipe may be longer than names of files
 
 
 def _recipe(kind: type, where: str, table: Any, folder: Path) -> Any:

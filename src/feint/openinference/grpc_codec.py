@@ -76,12 +76,18 @@ def read_request(codec: RequestCodec, request: RequestMessage) -> DecodedRequest
         x = form.layout.from_raw(raw)
     else:
         kinds = enumerate(zip(message.inputs, form.layout.datatypes, strict=True))
-        x = form.layout.from_arrays(
-            from_packed(packed[i], kind, tensor.shape) if i in packed
-            else tensors.from_contents(tensor.contents, kind, tensor.shape)
-            for i, (tensor, kind) in kinds
-        )  # fmt: skip
+        x = form.layout.from_arrays(_contents(tensor, packed.get(i), kind) for i, (tensor, kind) in kinds)
     return codec.request(x, message.id, form.stamp, binary=bool(raw))
+
+
+def _contents(tensor: Any, packed: Any, kind: tensors.Datatype) -> Array:
+    """Return the typed contents of an input, `packed` or not; an error names the input."""
+    try:
+        if packed is not None:
+            return from_packed(packed, kind, tensor.shape)
+        return tensors.from_contents(tensor.contents, kind, tensor.shape)
+    except BadInput as error:
+        raise error.with_context(f"the input {tensor.name!r}") from error
 
 
 def _form(codec: RequestCodec, message: Any, raw: Sequence[bytes]) -> MessageForm:

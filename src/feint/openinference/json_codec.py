@@ -260,7 +260,10 @@ def _inputs(form: RequestForm, rest: memoryview, lists: Mapping[bytes, memoryvie
             continue
         data = memoryview(tensor.data)
         data = lists.get(data.tobytes(), data) if lists and len(data) < long_lists.LONG else data
-        arrays.append(tensors.from_json(data, kind, tensor.shape))
+        try:
+            arrays.append(tensors.from_json(data, kind, tensor.shape))
+        except BadInput as error:
+            raise error.with_context(f"the input {tensor.name!r}") from error
     return form.layout.from_arrays(arrays)
 
 

@@ -19,7 +19,7 @@ BESIDE = 256  # bytes of brackets and white space that a long list may have besi
 LENGTH = struct.Struct("<I")  # of a string in raw contents, before its UTF-8
 NUMBER = struct.Struct("<d")
 COMMA, OPEN, CLOSE = b",[]"
-NAMES = {str: "strings", int: "integers of the datatype", float: "finite numbers", bool: "booleans"}
+NAMES = {str: "strings in UTF-8", int: "integers of the datatype", float: "finite numbers", bool: "booleans"}
 FLAT = bytes.maketrans(b"[]", b"  ")
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)  # of JSON
 
