@@ -588,7 +588,9 @@ DETECTORS = by_name(
         spelled=(SEAT(memory=100, encoder=Trained(DIGITS, Weights("ab")), calibration=Weights("ab")),),
     ),
     Example(
-        SequentialTest(), spelled=(SequentialTest(score=Energy(2.0), alpha=0.01, benign=Weights("ab")),), accused="dark"
+        SequentialTest(),
+        spelled=(SequentialTest(score=Energy(2.0), alpha=0.01, burst=3, benign=Weights("ab")),),
+        accused="dark",
     ),
     Example(
         TwoSample(window=60, reference=300, draws=200),

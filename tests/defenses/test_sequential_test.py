@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from feint.data import Split
-from feint.defenses.access import SequentialTest, client_state
+from feint.defenses.access import Combined, SequentialTest, client_state
 from feint.defenses.access._bets import DRAWS, falling, prices
 from feint.defenses.access.client_state import ClientState
 from feint.defenses.access.e_bh import e_bh
@@ -64,6 +65,40 @@ def test_honest_clients_are_accused_at_most_as_often_as_promised(outliers):
         test = calibrated(300, outliers, alpha=0.05)
         accused.append((test.replay(torch.randn(300, 500, generator=GENERATOR)) >= 1).any(1).double().mean().item())
     assert max(accused) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("burst", [3, 10])
+def test_bursts_in_which_all_queries_are_alike_break_no_promise_where_they_are_declared(burst):
+    """One score for a whole burst is the strongest dependence, and each client begins anywhere in one."""
+    plain = calibrated(300, alpha=0.05)
+    scenes = torch.randn(300, 500 // burst + 1, generator=GENERATOR).repeat_interleave(burst, 1)
+    shares = [
+        (test.replay(scenes[:, start : start + 480]) >= 1).any(1).double().mean().item()
+        for test in (plain, replace(plain, burst=burst))
+        for start in (0, burst // 2)
+    ]
+    assert min(shares[:2]) > 0.15
+    assert max(shares[2:]) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
+
+
+def test_with_bursts_every_bet_wins_a_part_and_the_level_is_lower():
+    plain, scores = calibrated(), torch.randn(8, generator=GENERATOR)
+    test = replace(plain, burst=4)
+    assert torch.allclose(test.wins(scores)[0], plain.wins(scores)[0] / 4)
+    query, z = stream(scores - 3)
+    most = test.replay(scores[None] - 3).max().item()
+    assert test.observe(query, z, Ledger()["c"]) == pytest.approx(most, rel=1e-6)
+    assert test.martingale().alpha == pytest.approx(plain.alpha / 4)
+
+
+def test_a_test_with_bursts_is_no_member_of_a_mean_and_of_no_recorded_clients():
+    with pytest.raises(BadRecipe, match="burst"):
+        Combined([calibrated(burst=2)])
+    with pytest.raises(BadInput, match="burst"):
+        for_clients(calibrated(burst=2), nn.Identity(), None, 0.01)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(BadRecipe, match="burst"):
+        SequentialTest(burst=0)
 
 
 @pytest.mark.slow

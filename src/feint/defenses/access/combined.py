@@ -56,6 +56,8 @@ class Combined(EProcessDetector):
                     "detectors whose evidence is an e-process, such as SequentialTest: the mean keeps their error rate",
                     "put it beside the combination in the ladder",
                 )
+            if getattr(detector, "burst", 1) > 1:  # which is no e-process at every time, and has a level of its own
+                raise BadRecipe(f"{detector!r} in a combination", "tests with burst=1", "put it into a ladder alone")
         shares = [1.0] * len(self.detectors) if self.weights is None else self.weights
         weighted = len(shares) == len(self.detectors) and all(0 < share < math.inf for share in shares)
         if not (self.detectors and weighted and 0 < self.alpha < 1):

@@ -9,6 +9,7 @@ from feint.defenses.access.campaign import Campaign
 from feint.defenses.access.clients import ClientThreshold, ProbationLevel, probation_level, threshold
 from feint.defenses.access.sequential_test import SequentialTest
 from feint.defenses.scores import scores
+from feint.errors import BadInput
 from feint.ledger import Account
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Query
@@ -31,8 +32,13 @@ def for_clients(
         progress: Progress callback.
 
     Returns:
-        The test, and how its level was calibrated. Too few clients raise `BadInput`.
+        The test, and how its level was calibrated.
+
+    Raises:
+        BadInput: There are too few clients, or the test has a `burst`.
     """
+    if test.burst > 1:
+        raise BadInput(f"a test with burst={test.burst}", "burst=1", "leave it out: recorded clients have their bursts")
     martingale, highest = test.martingale(), []
     s = scores(test.ranked_score, victim, recorded, progress).numpy()
     for client in recorded.labels.unique().tolist():

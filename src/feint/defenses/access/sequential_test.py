@@ -52,6 +52,11 @@ class SequentialTest(CalibratedDetector):
     any order, wins no bet in expectation. "classes" takes p within the class that the model predicts, so that a client
     who asks about one class alone is ordinary. `risks` tells which slices would be accused.
 
+    **Bursts.** The frames of one scene are no independent draws. With `burst` m every bet is taken to the power 1/m,
+    and evidence is log M_t / log(m/alpha): the promise then holds for clients whose queries come in bursts of up to m
+    in a row that depend on each other in any way, while the bursts are independent. It takes about m times the queries
+    to accuse.
+
     Near copies of a client's recent inputs count once. A service runs a `Martingale`: one number for each bet in the
     account. Composed for this project (docs/background/design/evidence.md) from conformal test martingales (Vovk,
     Nouretdinov and Gammerman, ICML 2003); it is not a method of that paper.
@@ -65,6 +70,7 @@ class SequentialTest(CalibratedDetector):
             often as the calibration set's.
         slices: What is ordinary beside the calibration set: "classes", changes of the inputs such as "jpeg" or
             "jpeg:75" (`feint.defenses.access.slices`), and data sets.
+        burst: Largest number m ≥ 1 of queries in a row that depend on each other.
         benign: Scores of `inputs` and `outliers`, p-values of slices, the number of classes, and the prices for this
             `delta` and `tolerance`, set by `fit`.
     """
@@ -76,11 +82,12 @@ class SequentialTest(CalibratedDetector):
     delta: float = 5e-3
     tolerance: float = 1.0
     slices: tuple[str, ...] | None = None
+    burst: int = 1
     benign: Weights | None = None
 
     def __post_init__(self) -> None:
-        if not (0 < self.alpha < 1 and 0 < self.delta < 1 and self.tolerance >= 1):
-            raise BadRecipe(repr(self), "0 < alpha, delta < 1 and tolerance ≥ 1", "change it")
+        if not (0 < self.alpha < 1 and 0 < self.delta < 1 and self.tolerance >= 1 and self.burst >= 1):
+            raise BadRecipe(repr(self), "0 < alpha, delta < 1, tolerance ≥ 1 and burst ≥ 1", "change it")
 
     def fit_from(self, context: FitContext) -> Self:
         """Return this test calibrated on benign inputs; outliers, if there are any, add the learned bets.
@@ -150,7 +157,7 @@ class SequentialTest(CalibratedDetector):
     def _risk(self, title: str, s: Tensor, *, priced: bool) -> "SliceRisk":
         wins, weights = self.wins(s)
         growth = wins.mean(0)
-        needed = (math.log(2 / self.alpha) - weights.log()) / growth
+        needed = (math.log(2 / self._level) - weights.log()) / growth
         queries = needed[growth > 0].min().item() if (growth > 0).any() else math.inf
         inputs = self.learned["inputs"].numpy()
         p = (places(inputs, s.numpy()) + 1) / (len(inputs) + 1)
@@ -182,12 +189,17 @@ class SequentialTest(CalibratedDetector):
         wins, weights = self.wins(scores)
         before = np.full(wins.shape[-1], -np.inf)
         values = torch.from_numpy(wealth(wins.numpy(), before, 0)) + weights.log()
-        return values.logsumexp(-1) / -math.log(self.alpha)
+        return values.logsumexp(-1) / -math.log(self._level)
 
     def martingale(self) -> Martingale:
         """Return the bets at their prices, as arrays, which a service runs with or without torch."""
         log_wins, weights = _log_wins(self)
-        return Martingale(self.learned["inputs"].numpy(), log_wins.numpy(), weights.numpy(), self.alpha)
+        return Martingale(self.learned["inputs"].numpy(), log_wins.numpy(), weights.numpy(), self._level)
+
+    @property
+    def _level(self) -> float:
+        """The level at which evidence is 1."""
+        return self.alpha / self.burst
 
 
 def _learned_score(score: Score, context: FitContext) -> tuple[Score, FitContext]:
@@ -211,14 +223,15 @@ def _log_wins(test: SequentialTest) -> tuple[Tensor, Tensor]:
     should spend again. They are simulated where the test has another `delta` or `tolerance` since.
 
     Returns:
-        The logarithm of payment over price, (n + 1, bets), and the weights, (bets,).
+        The logarithm of payment over price, of which a burst wins no more than one query, (n + 1, bets), and the
+        weights, (bets,).
     """
     paid, weights = _paid(test)
     fitted = test.learned.get("priced_for")
     known = fitted is not None and fitted.tolist() == [test.delta, test.tolerance]
     known = known and len(test.learned["prices"]) == len(weights)  # fits until 0.1 have fewer bets
     price = test.learned["prices"] if known else _largest_prices(test, paid)
-    return (paid / price).log(), weights
+    return (paid / price).log() / test.burst, weights
 
 
 def _paid(test: SequentialTest) -> tuple[Tensor, Tensor]:
