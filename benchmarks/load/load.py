@@ -70,8 +70,13 @@ class Body:
         return cls(head.encode(), levels, b",", tails, {"Content-Type": "application/json"})
 
 
-def rest(url: str, body: Body, *, connections: int, seconds: float, keys: Sequence[str] = ()) -> Load:
-    """`connections` clients that ask `url` again and again, with one of `keys` after the other."""
+def rest(
+    url: str, body: Body, *, connections: int, seconds: float, keys: Sequence[str] = (), kept: bool = False
+) -> Load:
+    """`connections` clients that ask `url` again and again, with one of `keys` after the other.
+
+    Where they are `kept`, each connection is one of the clients.
+    """
     with tempfile.TemporaryDirectory() as room:
         for name in ("head", "between"):
             (Path(room) / name).write_bytes(getattr(body, name))
@@ -80,8 +85,10 @@ def rest(url: str, body: Body, *, connections: int, seconds: float, keys: Sequen
         (Path(room) / "sizes").write_text("\n".join(str(len(tail)) for tail in body.tails))
         (Path(room) / "keys").write_text("\n".join(keys))
         (Path(room) / "headers").write_text("\n".join(f"{k}: {v}" for k, v in body.headers.items()))
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "-s", str(SCRIPT), url]
-        stdout = subprocess.run([*command, "--", room], capture_output=True, text=True, check=True).stdout
+        threads, mode = (connections, "each") if kept else (1, "next")
+        size = f"-t{threads}", f"-c{connections}", f"-d{seconds}s"
+        command = ["wrk", *size, "--timeout", "20s", "-s", str(SCRIPT), url]
+        stdout = subprocess.run([*command, "--", room, mode], capture_output=True, text=True, check=True).stdout
     figures = json.loads(stdout[stdout.rindex("{") :])
     return Load(**figures)
 

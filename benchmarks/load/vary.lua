@@ -1,9 +1,17 @@
--- wrk's side of load.py: each request has four values of its own, the next tail, and the next key.
+-- wrk's side of load.py: each request has four values of its own, the next tail, and the next key. Of several threads
+-- each has a key of its own.
 local function read(path)
   local file = assert(io.open(path, "rb"))
   local all = file:read("*a")
   file:close()
   return all
+end
+
+local threads = 0
+
+function setup(thread)
+  thread:set("number", threads)
+  threads = threads + 1
 end
 
 local room, levels, tails, keys, headers, head, between, count = nil, {}, {}, {}, {}, nil, nil, 0
@@ -21,7 +29,8 @@ function init(args)
   for i = 0, 255 do levels[i] = all:sub(i * size + 1, (i + 1) * size) end
   for key in read(room .. "/keys"):gmatch("[^\n]+") do keys[#keys + 1] = "Bearer " .. key end
   for name, value in read(room .. "/headers"):gmatch("([^:\n]+): ([^\n]+)") do headers[name] = value end
-  math.randomseed(os.time())
+  if args[2] == "each" then keys = { keys[number % #keys + 1] } end
+  math.randomseed(os.time() + number)
   count = math.random(0, 2 ^ 31)
 end
 
