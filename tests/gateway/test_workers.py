@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx2
@@ -15,7 +16,9 @@ from benchmarks.load.processes import Server, free_port
 from tests.support.graph_files import whole
 from tests.support.waiting import eventually
 
+from feint.errors import BadInput
 from feint.gateway.auth.keyfile import Keys
+from feint.gateway.server.workers import SPAWN, Supervisor, Worker
 
 SERVE = sys.executable, "-c", "from feint.cli import main; main()", "serve"
 BODY = json.dumps({"inputs": [{"name": "x", "shape": [1, 1, 2, 2], "datatype": "FP32", "data": [0.5] * 4}]})
@@ -120,6 +123,17 @@ def test_all_workers_reload_and_none_takes_a_ledger_of_its_own(gateway):
 
 
 @pytest.mark.slow
+def test_a_worker_that_cannot_start_has_ended_once_its_error_is_told(tmp_path):
+    """Its pipe closes before the process ends, which was told as one more error."""
+    ours, theirs = SPAWN.Pipe()
+    process = SPAWN.Process(target=time.sleep, args=(0.5,))
+    process.start()
+    theirs.send(BadInput("no model", "one", "make it"))
+    theirs.close()
+    Supervisor(tmp_path / "gateway.toml", 1)._report(0, Worker(process, ours, 0.0))
+    assert not process.is_alive()
+
+
 def test_sigterm_stops_all(gateway):
     workers = gateway.workers()
     os.kill(gateway.server.pid, signal.SIGTERM)

@@ -158,6 +158,7 @@ class Supervisor:
             _started(worker)
         except FeintError as error:
             log.error("worker %d cannot start: %s", number, redacted(str(error)))
+            worker.process.join()  # or its pipe, which closes first, would be one more error
         else:
             self._running.add(number)
             log.warning("worker %d serves", number)
