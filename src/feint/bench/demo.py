@@ -127,5 +127,5 @@ def _run(name: str, folder: Path, weights: Path | None, seeds: Iterable[int], pr
 
 def _setting(name: str) -> Setting:
     if name not in SETTINGS:
-        raise UnknownName.among("setting", name, SETTINGS)
+        raise UnknownName.among("data set of the demo", name, SETTINGS)
     return SETTINGS[name]

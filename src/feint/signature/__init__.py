@@ -1,6 +1,7 @@
 """Domains: what one input of a classifier is. Nothing here needs torch.
 
-A domain is one file: its class is imported below, and named in the registry of examples and in the docs.
+A domain is one file: its class is imported below, and named in the registry of examples and in the docs
+(docs/reference/domains.md, with what other rooms need to train on it, read it and adapt it).
 """
 
 import math
