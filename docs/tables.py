@@ -518,30 +518,45 @@ def campaign_answers() -> str:
 
 def _recorded(name: str) -> str:
     """Return by whom the level of probation of a row was set."""
-    if not name.startswith("calibrated"):
+    if "calibrated-" not in name:
         return ""
     return ", by others with other images" if name.endswith("others") else ", by recorded newcomers"
 
 
+def campaign_attackers() -> str:
+    """Return the table of campaigns by attackers of a table who do not draw rows by published shares."""
+    heads = "Victim|The attacker sends|Newcomers|Queries until the alarm|Their answers changed|Honest ones changed"
+    rows = [heads.split("|")]
+    for row in sorted(campaigns("attacker"), key=lambda row: (row["attacker"], row["honest"])):
+        alarms = f"{min(row['alarms']):,}–{max(row['alarms']):,}"
+        changed = [f"{row[who]:.1%}" for who in ("attacker_changed", "honest_changed")]
+        rows.append([_victim(row), row["attacker"], f"{row['honest']:,}", alarms, *changed])
+    return grid(rows)
+
+
 def campaign_thefts() -> str:
     """Return the table of copies that are trained on a campaign's answers."""
-    heads = "Victim|Newcomers|Score|Answers changed|Honest ones changed|Stealer accuracy|Fidelity"
+    heads = "Victim|Newcomers|Score|Answers changed|Labels swapped|Honest ones changed|Stealer accuracy|Fidelity"
     rows = [heads.split("|")]
     for row in campaigns("theft"):
-        changed = [f"{row[who]:.1%}" if row["honest"] else "none" for who in ("attacker_changed", "honest_changed")]
+        changed, honest = (
+            f"{row[who]:.1%}" if row["honest"] else "none" for who in ("attacker_changed", "honest_changed")
+        )
+        swapped = f"{row.get('share', 1.0):.0%}" if row["honest"] else "none"
         copy = [f"{row[name]:.1%}" for name in ("stealer_accuracy", "fidelity")]
-        rows.append([_victim(row), f"{row['honest']:,}", row["score"] or "no campaign", *changed, *copy])
+        rows.append(
+            [_victim(row), f"{row['honest']:,}", row["score"] or "no campaign", changed, swapped, honest, *copy]
+        )
     return grid(rows)
 
 
 def campaign_days() -> str:
     """Return the table of false alarms."""
-    heads = "Victim|Honest newcomers a day|Days|Alarms|Highest evidence, as a share of the threshold (logarithms)"
+    heads = "Victim|Score|Honest newcomers a day|Days|Alarms|Highest evidence, as a share of the threshold (logarithms)"
     rows = [heads.split("|")]
     for row in campaigns("days"):
-        rows.append(
-            [_victim(row), f"{row['honest']:,}", f"{row['days']:,}", str(row["alarms"]), f"{row['highest']:.2f}"]
-        )
+        counts = f"{row['honest']:,}", f"{row['days']:,}", str(row["alarms"])
+        rows.append([_victim(row), row.get("score", "energy"), *counts, f"{row['highest']:.2f}"])
     return grid(rows)
 
 
@@ -858,6 +873,7 @@ TABLES = {
     "detection_fashion_mnist": lambda: detection("Fashion-MNIST"),
     "detection_adult": lambda: detection("Adult"),
     "campaign_answers": campaign_answers,
+    "campaign_attackers": campaign_attackers,
     "campaign_days": campaign_days,
     "campaign_named": campaign_named,
     "campaign_rules": campaign_rules,
