@@ -52,8 +52,8 @@ def audit(
     Example: `feint audit runs/victim --data digits --minutes 1`
 
     Args:
-        victim: Model to audit: a model.toml of `feint inspect`, a victim.toml of a JSON API or of recorded answers, a
-            model's file or directory, or package.module:name.
+        victim: Model to audit: a model.toml of `feint inspect`, a victim.toml of a JSON API, a v2 server or recorded
+            answers, a model's file or directory, or package.module:name.
         data: Labelled samples on which the model was not trained: a data set, a directory, or a .csv, .parquet, .jsonl,
             .npz or .txt file. Half of them fit defenses, half judge models.
         pool: Inputs about which the attacker asks, in the forms of --data, with or without labels; "marginals" for rows

@@ -57,8 +57,8 @@ def claim(
     Example: `feint claim runs/stolen --mark runs/marked --controls runs/controls --ledger ownership.db`
 
     Args:
-        suspect: A model's file or directory, a victim.toml of a JSON API, or the address of an Open Inference Protocol
-            server with its --model.
+        suspect: A model's file or directory, a victim.toml of a model elsewhere, or the address of an Open Inference
+            Protocol server with its --model.
         mark: Directory that `feint mark` wrote, or `feint ledger marks`: then the claim names the accounts whose marked
             answers the suspect learned.
         controls: Directory of innocent models, as `feint controls` writes it.
