@@ -70,6 +70,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._refusal:
+            self.flow.read_paused = False  # or each answer that is still due would have a part more read
+            self.transport.pause_reading()
             return
         self._beside += len(data)
         super().data_received(data)
