@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from feint.gateway.settings import Settings
 
 ledger = App(
-    name="ledger", group=OPERATE, help="Show, export, reset and erase accounts of a gateway's ledger, while it runs."
+    name="ledger",
+    group=OPERATE,
+    help="Show, export, reset and erase accounts of a gateway's ledger, or take one that has lost data as it is.",
 )
 app.command(ledger)
 
