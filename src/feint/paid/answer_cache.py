@@ -59,6 +59,11 @@ class AnswerCache:
     def __contains__(self, mark: bytes) -> bool:
         return _key(mark) in self._known
 
+    def missing(self, marks: Sequence[bytes]) -> list[int]:
+        """Return the places of the marks that are not known, of equal ones the first."""
+        first = {mark: place for place, mark in reversed([*enumerate(marks)]) if mark not in self}
+        return sorted(first.values())
+
     def get(self, marks: Sequence[bytes]) -> np.ndarray:
         """Return the answers (N, K) to inputs with these marks, all of which are known."""
         return np.stack([self._known[_key(mark)] for mark in marks])

@@ -99,8 +99,7 @@ class FromAnswers(nn.Module):
         if self._most is not None:  # before the batch, all of whose answers are needed at its end
             self.cache.forget(self._most)
         marks = mark(x.detach().cpu().numpy())
-        first = {m: row for row, m in reversed([*enumerate(marks)]) if m not in self.cache}
-        for rows in torch.tensor(sorted(first.values()), dtype=torch.long).split(self.meter.size):
+        for rows in torch.tensor(self.cache.missing(marks), dtype=torch.long).split(self.meter.size):
             self._fetch(x[rows], [marks[row] for row in rows.tolist()])
         return self._decode(torch.from_numpy(self.cache.get(marks)))
 

@@ -73,11 +73,11 @@ class RememberedSource:
         if not len(x):
             return await self._source(x)
         marks = mark(x)
-        known = [m for m in {*marks} if m in self._cache]
+        rows = self._cache.missing(marks)
+        new = [marks[row] for row in rows]
+        known = [*{*marks}.difference(new)]
         answers = dict(zip(known, self._cache.get(known), strict=True)) if known else {}
-        first = {m: row for row, m in reversed([*enumerate(marks)]) if m not in answers}
-        if rows := sorted(first.values()):
-            new = [marks[row] for row in rows]
+        if new:
             answers |= zip(new, await asyncio.shield(self._ask(x[rows], new)), strict=True)
         return np.stack([answers[m] for m in marks])
 
