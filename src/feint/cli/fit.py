@@ -86,8 +86,11 @@ def fit(
             f"{type(recipe).__name__} for {victim}", "a network of Feint, whose weights it trains further",
             "choose a defense of answers, like APGP(top=1)",
         )  # fmt: skip
-    others = made_up(inputs, outliers, 1 + seed) if outliers in MADE_UP else outliers and pools.parse_split(outliers)
-    options = {"outliers": others or None, "seed": seed}
+    options: dict[str, Any] = {"outliers": None, "seed": seed}
+    if outliers in MADE_UP:
+        options["outliers"] = made_up(inputs, outliers, 1 + seed)
+    elif outliers:
+        options["outliers"] = pools.parse_split(outliers)
     require_new(out)
     check_victim(model, inputs, victim, data, expect_accuracy, classes)
     with bars() as progress, work_directory(out):

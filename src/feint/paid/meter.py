@@ -27,7 +27,14 @@ class CountOfDay(Protocol):
         ...
 
     def add(self, count: int) -> bool:
-        """Count calls before they are made, and return whether they are within the ceiling."""
+        """Count calls before they are made. A count that cannot be read or written raises a `FeintError`.
+
+        Args:
+            count: Number of calls.
+
+        Returns:
+            Whether they are within the ceiling; if not, they are not counted.
+        """
         ...
 
 
@@ -44,17 +51,7 @@ class DailyCalls:
     most: int
 
     def add(self, count: int) -> bool:
-        """Count calls before they are made.
-
-        Args:
-            count: Number of calls.
-
-        Returns:
-            Whether they are within the ceiling; if not, they are not counted.
-
-        Raises:
-            NotWritten: The file cannot be written.
-        """
+        """Count calls, as `CountOfDay.add`; `NotWritten` is raised where the file cannot be written."""
         day = today()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from feint.errors import BadInput, FeintError, TooLarge, TooSlow
+from feint.errors import BadInput, FeintError, TooLarge
 from feint.gateway import error_responses
 
 HEAD = 2**16  # bytes of a request beside its body: its line, headers, frames of chunks and trailers
@@ -176,7 +176,7 @@ class BoundedConnection(HttpToolsProtocol):
         if not self._answered():  # who answers is reading the body, and has its own limit of time
             self._late = self.loop.call_later(self._arrive, self._too_late)
         elif self._begun:
-            self._wrong = TooSlow(f"a request that takes longer than {self._arrive:g} seconds", "all of it", "hurry up")
+            self._wrong = error_responses.too_slow(self._arrive)
             self.send_400_response("")
         else:
             self.transport.close()

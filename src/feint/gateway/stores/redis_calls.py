@@ -38,17 +38,7 @@ class RedisCalls:
         ).register_script(SCRIPT)
 
     def add(self, count: int) -> bool:
-        """Count calls before they are made, as `DailyCalls.add`.
-
-        Args:
-            count: Number of calls.
-
-        Returns:
-            Whether they are within the ceiling; if not, they are not counted.
-
-        Raises:
-            StoreLost: The server does not answer: nobody knows whether they are within the ceiling.
-        """
+        """Count calls, as `CountOfDay.add`; `StoreLost` is raised where the server does not answer."""
         try:
             return bool(self._script(keys=[f"{self._name}:{today()}"], args=[count, self.most]))
         except (RedisError, OSError) as error:
