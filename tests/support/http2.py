@@ -3,6 +3,7 @@
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
 DATA, HEADERS, SETTINGS, GOAWAY = 0, 1, 4, 7
 END_HEADERS = 4
@@ -31,10 +32,11 @@ def begun_message(size: int, part: bytes) -> bytes:
 
 
 def frames_of(connection: socket.socket) -> Iterator[tuple[int, bytes]]:
-    """Kind and content of each frame that comes until the connection ends."""
+    """Kind and content of each frame that comes until the connection ends, by a reset where not all was read."""
     received = b""
-    while more := connection.recv(65536):
-        received += more
-        while len(received) >= 9 and len(received) >= (end := 9 + int.from_bytes(received[:3], "big")):
-            yield received[3], received[9:end]
-            received = received[end:]
+    with suppress(ConnectionResetError):
+        while more := connection.recv(65536):
+            received += more
+            while len(received) >= 9 and len(received) >= (end := 9 + int.from_bytes(received[:3], "big")):
+                yield received[3], received[9:end]
+                received = received[end:]
