@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from functools import partial
 from itertools import repeat
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -116,19 +116,26 @@ class Account:
 
     Attributes:
         client: The client's name.
-        shared: Account that all clients of the ledger have in common.
-        group: Account of the group of linked clients to which this one belongs; this account where it is alone.
     """
 
-    def __init__(self, client: str, shared: "Account | None" = None, group: "Account | None" = None) -> None:
+    def __init__(self, client: str, shared: Self | None = None, group: Self | None = None) -> None:
         self.client = client
-        self.shared = shared or self
-        self.group = group or self
+        self._shared, self._group = shared, group  # not `self` in their place: only the collector would free it
         self._totals: dict[str, float] = defaultdict(float)
         self._rows: dict[str, Rows] = {}
         self._used: dict[str, float] = {}
         self._full = 1000
         self._lock = threading.Lock()
+
+    @property
+    def shared(self) -> Self:
+        """Account that all clients of the ledger have in common."""
+        return self._shared or self
+
+    @property
+    def group(self) -> Self:
+        """Account of the group of linked clients to which this one belongs; this account where it is alone."""
+        return self._group or self
 
     def total(self, name: str) -> float:
         """Return the total called `name`; 0 where nothing was ever added to it."""

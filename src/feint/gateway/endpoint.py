@@ -74,6 +74,12 @@ class PendingRequest:
             error = failed
         self.error = error
 
+    def end(self) -> Exception:
+        """Return the error and forget it: raised, it holds frames that hold this request, which would hold it."""
+        assert self.error is not None
+        error, self.error = self.error, None
+        return error
+
 
 class ModelEndpoint:
     """A model behind its pipeline and its ledger.
@@ -175,7 +181,7 @@ class ModelEndpoint:
         if request.lost is not None:
             return await in_time(request.until, self._without_ledger(request, request.lost))
         if request.error is not None:
-            raise request.error
+            raise request.end()
         assert request.answer is not None
         return request.answer
 
@@ -279,7 +285,7 @@ class ModelEndpoint:
         if not isinstance(lost, StoreLost) or not self.open_when_lost:
             raise lost
         if request.error is not None:  # refusals by the last known state of the ledger stand
-            raise request.error
+            raise request.end()
         request.record.reason = reason(lost)
         q = await self.pipeline.strongest(request.query, request.computed)
         return check_probabilities(q, len(request.query), self.spec.classes)
