@@ -16,6 +16,7 @@ from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.error_responses import outcome, reason
 from feint.gateway.ledger_session import LedgerSession, Staged
 from feint.gateway.record import Observer, RequestRecord, Stopwatch
+from feint.gateway.request_context import ClientDisconnect
 from feint.gateway.served_pipeline import ComputesEach, ServedPipeline
 from feint.gateway.transaction import Transaction
 from feint.gateway.turns import Late, TurnQueue, in_time
@@ -43,6 +44,7 @@ class PendingRequest:
         staged: What is to be committed; None after a conflict within this process.
         agreed: Whether the store took it.
         lost: Why the store did not say so.
+        cancelled: Whether its client has gone, as gRPC says it.
     """
 
     query: ArrayQuery
@@ -55,6 +57,12 @@ class PendingRequest:
     staged: Staged | None = None
     agreed: bool = False
     lost: Exception | None = None
+    cancelled: bool = False
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether its client has gone, so that nobody would get an answer."""
+        return self.cancelled or self.record.context.has_gone()
 
     @property
     def decided(self) -> bool:
@@ -68,7 +76,7 @@ class PendingRequest:
 
     def fail(self, error: Exception) -> None:
         """Note why there is no answer. Other errors than Feint's are not the client's: they may name files or hosts."""
-        if not isinstance(error, Refused | Unreachable):
+        if not isinstance(error, Refused | Unreachable | ClientDisconnect):
             failed = Failed(*THIS_SIDE)
             failed.__cause__ = error
             error = failed
@@ -143,12 +151,14 @@ class ModelEndpoint:
         Raises:
             FeintError: `Refused` by an access rule, `Unreachable`, `StoreLost` or `TimedOut`; nothing is answered then.
             Failed: For any other failure.
-            CancelledError: When the client has gone, or its own deadline is over.
+            ClientDisconnect: When the client has gone before its request was decided, which is then not charged.
+            CancelledError: Likewise, or when its own deadline is over.
         """
         record = RequestRecord(self.spec.name, query.client, len(query), query.time)
+        until = math.inf if seconds is None else asyncio.get_running_loop().time() + seconds
+        request = PendingRequest(query, record, until)
         try:
-            until = math.inf if seconds is None else asyncio.get_running_loop().time() + seconds
-            q = await self._answer(PendingRequest(query, record, until))
+            q = await self._answer(request)
             record.outcome = "answered"
             return q
         except FeintError as error:
@@ -158,7 +168,8 @@ class ModelEndpoint:
             late = TimedOut(f"no answer in {seconds:g} seconds", "one", "try again later")
             record.outcome, record.reason = outcome(late), reason(late)
             raise late from error
-        except asyncio.CancelledError:
+        except (ClientDisconnect, asyncio.CancelledError):
+            request.cancelled = True
             record.outcome, record.reason = "cancelled", "ClientGone"
             raise
         except Exception as error:  # of `strongest`, or of a store that breaks its contract
@@ -219,6 +230,8 @@ class ModelEndpoint:
         query = request.query
         request.answer = request.error = request.staged = None
         try:
+            if request.has_gone:
+                raise ClientDisconnect
             request.transaction = self.session.begin(query.client, query.group)
             self.pipeline.admit(query, request.transaction)
         except Exception as error:
@@ -244,6 +257,10 @@ class ModelEndpoint:
         if not request.counts:
             return
         try:
+            if (
+                request.has_gone
+            ):  # while the model ran: it is charged from here on, whether anybody reads the answer or not
+                raise ClientDisconnect
             if self.session.outdated(request.transaction):  # by a request of the same client before it in this turn
                 self._admit(request)
             if request.error is None and request.computed is not None:

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from feint.errors import BadInput, FeintError, TooLarge
 from feint.gateway import error_responses
+from feint.gateway.routes import HAS_GONE
 
 HEAD = 2**16  # bytes of a request beside its body: its line, headers, frames of chunks and trailers
 AHEAD = 16  # requests that may wait for an answer on one connection
@@ -101,6 +102,7 @@ class BoundedConnection(HttpToolsProtocol):
         assert self.cycle is not None
         if self.loop.time() > self._old:
             self.cycle.keep_alive = False
+        self.scope["extensions"] = {HAS_GONE: self.transport.is_closing}
         if self.scope["method"] != "HEAD":
             self.cycle.transport = WholeResponse(self.cycle)  # pyright: ignore[reportAttributeAccessIssue]
 
