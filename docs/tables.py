@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.load import tables as load_tables
 from docs import claim_tables, code_tables, published_tables
 
+from feint.bench import load
 from feint.errors import FeintError, MissingData
 from feint.evaluation import jsonl, traits
 from feint.evaluation.checks import find_flags, verdict
@@ -640,6 +641,22 @@ def verdicts() -> str:
     return grid(lines)
 
 
+def trained() -> str:
+    """Return the table of suites' surrogates: how many images a second their trainings took."""
+    lines = [["Surrogate", "Suite", "Thefts", "Images a second, fastest", "median"]]
+    for name in sorted(path.stem for path in (ROOT / "src/feint/suites").glob("*.toml")):
+        if (RESULTS / f"{name}.jsonl").exists():
+            victims = load(name).victims
+            speeds: dict[str, list[float]] = {}
+            for row in results_of(name):
+                if row.trained_per_second:
+                    entry = victims[row.victim]
+                    speeds.setdefault(entry.surrogate or entry.network, []).append(row.trained_per_second)
+            for network, each in speeds.items():
+                lines.append([network, f"`{name}`", f"{len(each)}", f"{max(each):,.0f}", f"{median(each):,.0f}"])
+    return grid(lines)
+
+
 def claim(results: Results) -> str:
     """Five defenses at one budget: who believes the answers, who does not, and what honest clients pay."""
     rows = [["Defense", "Naive attacker", "Worst case", "Accuracy for honest clients", "Answers moved (L1)"]]
@@ -846,6 +863,7 @@ TABLES = {
     "springboard_fashion_mnist": lambda: springboard("fashion_mnist"),
     "adaptive": adaptive,
     "recipes": recipes,
+    "trained": trained,
     "verdicts": verdicts,
     "equations": equations,
     "models": models,
