@@ -1,7 +1,7 @@
 """Helpers of several commands: checks of options, work directories and victims."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from feint.data import Split
     from feint.data.files import Reading
     from feint.models.networks import Network
+    from feint.oracle import Oracle
     from feint.paid.meter import Meter
     from feint.signature import Domain
+    from feint.transcript import Transcript
 
 
 def require_new(out: Path) -> None:
@@ -42,6 +44,30 @@ def work_directory(out: Path) -> Iterator[Path]:
     with cached_in(folder):
         yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def continued(make: "Callable[[Transcript | None], Oracle]", file: Path | None, source: str) -> Iterator["Oracle"]:
+    """Yield an oracle that goes on from the answers in a file, and leave all answers there, also after an error.
+
+    Args:
+        make: Makes the oracle, from earlier answers or None.
+        file: File of the answers; None keeps none.
+        source: Who answers. A file with answers of another raises `BadInput`, a damaged one `DamagedFile`.
+
+    Yields:
+        The oracle.
+    """
+    from feint.transcript import Transcript
+
+    earlier = Transcript.load(file, source) if file is not None and file.exists() else None
+    oracle = make(earlier)
+    oracle.transcript.source = source
+    try:
+        yield oracle
+    finally:
+        if file is not None:
+            oracle.transcript.extend(file, earlier)
 
 
 def person() -> str:

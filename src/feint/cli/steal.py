@@ -1,11 +1,12 @@
 """Command `feint steal`."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from feint.cli.app import STUDY, ApiKeys, app
-from feint.cli.common import limit_calls, load_victim, require_new, work_directory
+from feint.cli.common import continued, limit_calls, load_victim, require_new, work_directory
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -86,7 +87,6 @@ def steal(
     from feint.data.files import pool_at
     from feint.paid.meter import Meter
     from feint.recipes import registry
-    from feint.transcript import Transcript
 
     if victim is not None and url is None and model is None:
         loaded = load_victim(victim, pool, network, max_calls=max_calls)
@@ -110,16 +110,10 @@ def steal(
     require_new(out)
     with bars() as progress, work_directory(out) as folder:
         transcript = folder / "transcript.safetensors"
-        earlier = Transcript.load(transcript, target.source) if transcript.exists() else None
-        oracle = target.oracle(budget, earlier)
-        oracle.transcript.source = target.source
-        try:
+        with continued(partial(target.oracle, budget), transcript, target.source) as oracle:
             stolen = recipe.steal(oracle, seed=seed, progress=progress)
-        except BaseException:
-            oracle.transcript.extend(transcript, earlier)
-            raise
         victims.save(out, stolen, attack=repr(recipe), asked=oracle.asked, seed=seed, **target.about)
-        oracle.transcript.save(out / transcript.name)
+        transcript.replace(out / transcript.name)
     if oracle.refusal is not None:
         print(f"refused on the way: {oracle.refusal}")
     print(f"{out}: {stolen.network.name}, learned from {oracle.asked:,} of {budget:,} queries")
