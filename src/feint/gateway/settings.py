@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from feint.errors import BadRecipe
 from feint.gateway.app import NAME, Limits
 from feint.gateway.redaction import address
 
+Place = Annotated[str, "a file or directory, or what names none: a module, an address, a recipe"]
 LOOPBACK = "127.0.0.1", "::1", "localhost"
 FORMS = "http://HOST:PORT, https://HOST:PORT, grpc://HOST:PORT and grpcs://HOST:PORT"
 
@@ -228,8 +229,8 @@ class TorchSettings(ModelSettings):
     of all whose ledger is one Redis.
     """
 
-    torch: str
-    defense: tuple[str, ...] = ()
+    torch: Place
+    defense: tuple[Place, ...] = ()
     shape: tuple[int, ...] | None = None
     max_calls_per_day: int | None = None
 
