@@ -8,6 +8,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -125,7 +126,7 @@ class ModelEndpoint:
         self.tenants = tenants
         self.replicas_differ: Sequence[str] = ()
         self._each = pipeline if isinstance(pipeline, ComputesEach) else None
-        self._queue = TurnQueue(self._attempt)
+        self._queue = TurnQueue(partial(self._attempt, each=self._each))
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     @contextlib.contextmanager
@@ -183,7 +184,7 @@ class ModelEndpoint:
         if self._each is not None and self._each.together(request.query):
             await self._queue(request)
         else:
-            await self._attempt([request])
+            await self._attempt([request], None)
         while not request.decided:
             record.conflicts += 1
             if record.conflicts == ATTEMPTS:
@@ -196,14 +197,19 @@ class ModelEndpoint:
         assert request.answer is not None
         return request.answer
 
-    async def _attempt(self, requests: Sequence[PendingRequest]) -> None:
-        """Take requests through the line together, until the first one's time is over."""
-        await in_time(min(request.until for request in requests), self._first(requests))
+    async def _attempt(self, requests: Sequence[PendingRequest], each: ComputesEach | None) -> None:
+        """Take requests through the line together, until the first one's time is over.
 
-    async def _first(self, requests: Sequence[PendingRequest]) -> None:
+        Args:
+            requests: The requests.
+            each: Pipeline that computes them together; they are then all that come in this turn. None for one alone.
+        """
+        await in_time(min([request.until for request in requests]), self._first(requests, each))
+
+    async def _first(self, requests: Sequence[PendingRequest], each: ComputesEach | None) -> None:
         with Stopwatch([request.record for request in requests]) as stages:
-            await self._decide(requests, stages)
-            await self._commit(requests)
+            await self._decide(requests, stages, each)
+            await self._commit(requests, complete=each is not None)
 
     async def _repeat(self, request: PendingRequest) -> None:
         """Take a request through the line again, in the turn of its client."""
@@ -212,14 +218,16 @@ class ModelEndpoint:
                 await self._decide([request], stages)
             await self._commit([request])  # sent before the client's next request begins, which builds on it
 
-    async def _decide(self, requests: Sequence[PendingRequest], stages: Stopwatch) -> None:
+    async def _decide(
+        self, requests: Sequence[PendingRequest], stages: Stopwatch, each: ComputesEach | None = None
+    ) -> None:
         """Decide what is answered, and stage what is committed."""
         stages.begin("access")
         for request in requests:
             self._admit(request)
         if due := [request for request in requests if request.error is None and request.computed is None]:
             stages.begin("model")
-            await self._compute(due)
+            await self._compute(due, each)
         stages.begin("outputs")
         for request in requests:
             await self._defend(request)
@@ -237,12 +245,12 @@ class ModelEndpoint:
         except Exception as error:
             request.fail(error)
 
-    async def _compute(self, requests: Sequence[PendingRequest]) -> None:
+    async def _compute(self, requests: Sequence[PendingRequest], each: ComputesEach | None) -> None:
         """Compute the undefended output of each request."""
         results = ()
-        if self._each is not None and self._each.together(requests[0].query):  # and then all others, if there are any
+        if each is not None:
             with contextlib.suppress(Exception):  # of one of them: each gets its own output, or its own error
-                results = self._each.compute_each([(request.query, request.transaction) for request in requests])
+                results = each.compute_each([(request.query, request.transaction) for request in requests])
         for i, request in enumerate(requests):
             try:
                 result = results[i] if results else await self.pipeline.compute(request.query, request.transaction)
@@ -281,14 +289,14 @@ class ModelEndpoint:
         account.add("queries", len(query))  # the same entry as a service makes
         request.answer = q
 
-    async def _commit(self, requests: Sequence[PendingRequest]) -> None:
-        """Commit what is staged; nothing is answered before."""
+    async def _commit(self, requests: Sequence[PendingRequest], *, complete: bool = False) -> None:
+        """Commit what is staged; nothing is answered before. They are `complete` where no others come in this turn."""
         staged = [(request, request.staged) for request in requests if request.staged is not None]
         if not staged:
             return
         results: Sequence[bool | Exception]
         try:
-            results = await self.session.send([changes for _, changes in staged])
+            results = await self.session.send([changes for _, changes in staged], complete=complete)
         except Exception as error:
             results = [error] * len(staged)
         for (request, _), result in zip(staged, results, strict=True):

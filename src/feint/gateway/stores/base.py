@@ -77,7 +77,10 @@ CommitEach = Callable[[Sequence[Mapping[AccountName, ChangeSet]]], Awaitable[lis
 
 
 def commits_each(store: Store) -> CommitEach:
-    """Return what commits to a store in this order, each for itself, and returns of each its outcome or its error."""
+    """Return what commits to a store in this order, each for itself, and returns of each its outcome or its error.
+
+    A single commit is made as `Store.commit`, which may wait for others that come in the same turn of the loop.
+    """
     together = store.commit_each if isinstance(store, CommitsEach) else None
 
     async def commit_each(many: Sequence[Mapping[AccountName, ChangeSet]]) -> list[Outcome | Exception]:

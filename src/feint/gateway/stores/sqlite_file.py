@@ -129,10 +129,10 @@ def identity(path: Path | str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def log_identity(path: Path) -> tuple[int, int] | None:
-    """Return device and inode of the write-ahead log of the file at `path`, None where there is none."""
+def log_identity(path: str) -> tuple[int, int] | None:
+    """Return device and inode of the write-ahead log at `path`, None where there is none."""
     try:
-        return identity(f"{path}-wal")
+        return identity(path)
     except FileNotFoundError:
         return None
 
