@@ -11,6 +11,7 @@ from feint.gateway.app import Gateway
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.changes import LedgerMark
 from feint.gateway.ledger_session import LedgerSession
+from feint.gateway.server.certificates import Certificate
 from feint.gateway.server.marks import read_marks, write_marks
 from feint.gateway.server.readiness import TRIAL, accept, check_writable, explained, keys_lost, settings_warnings
 from feint.gateway.server.replicas import ReplicaWatch, facts
@@ -51,6 +52,7 @@ class AppState:
         gateway: The gateway.
         models: The loaded models by name.
         ledgers: Their ledgers.
+        certificate: The server's certificate, if it has one.
         warnings: Problems that the operator should fix.
     """
 
@@ -58,6 +60,7 @@ class AppState:
     gateway: Gateway
     models: Mapping[str, LoadedModel]
     ledgers: Ledgers
+    certificate: Certificate | None = None
     warnings: Sequence[str] = ()
     _watching: list[asyncio.Task[None]] = field(default_factory=list)
 

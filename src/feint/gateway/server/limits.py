@@ -100,7 +100,7 @@ class BoundedConnection(HttpToolsProtocol):
         assert self.cycle is not None
         if self.loop.time() > self._old:
             self.cycle.keep_alive = False
-        self.scope["extensions"] = {HAS_GONE: self.transport.is_closing}
+        self.scope["extensions"] = {HAS_GONE: self.transport.is_closing}  # pyright: ignore
         if self.scope["method"] != "HEAD":
             self.cycle.transport = WholeResponse(self.cycle)  # pyright: ignore[reportAttributeAccessIssue]
 
