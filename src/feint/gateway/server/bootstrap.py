@@ -189,6 +189,8 @@ def _warnings(settings: Settings, models: Mapping[str, LoadedModel]) -> list[str
         warnings.append("anybody may ask, and all of them are one client of the ledger")
     if settings.ledger.store == "memory:":
         warnings.append("the ledger is in memory: budgets and evidence are forgotten when the gateway stops")
+    elif settings.ledger.mark_file is None:
+        warnings.append("the ledger has no mark: what it loses while no gateway runs is not noticed ([ledger] mark)")
     return warnings
 
 
