@@ -76,13 +76,20 @@ class LedgerSettings:
     """Store of the ledger. When it is lost all are refused, or answered by the strongest output defense.
 
     With `readiness` a gateway that refuses all, since the ledger is lost, is not ready. The file `mark` keeps the
-    number of the ledger's commits: a start notices what was lost, or restored from a backup, while no gateway ran.
+    number of the ledger's commits: a start notices what was lost, or restored from a backup, while no gateway ran. A
+    ledger in SQLite has one beside it, PATH.mark, unless another is named.
     """
 
     store: str = "sqlite:ledger.db"
     when_lost: Literal["refuse", "strongest"] = "refuse"
     readiness: bool = True
     mark: Path | None = None
+
+    @property
+    def mark_file(self) -> Path | None:
+        """File of the mark, None where there is none."""
+        scheme, _, path = self.store.partition(":")
+        return self.mark or (Path(f"{path}.mark") if scheme == "sqlite" and path else None)
 
 
 @dataclass(frozen=True)

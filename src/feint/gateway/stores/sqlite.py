@@ -13,7 +13,8 @@ from feint.errors import BadRecipe, StoreLost
 from feint.gateway.changes import AccountName, ChangeSet, Kind, Outcome
 from feint.gateway.stores import sqlite_file
 from feint.gateway.stores.base import answered
-from feint.gateway.stores.sqlite_accounts import Accounts, erase, pack, unpack
+from feint.gateway.stores.sqlite_accounts import Accounts, clients, erase, pack
+from feint.gateway.stores.sqlite_reader import SqliteReader
 from feint.gateway.stores.waiting import Answer, tell
 from feint.gateway.turns import Turn
 
@@ -60,10 +61,12 @@ class SqliteStore:
     @classmethod
     def open(cls, url: str, model: str) -> Self:
         """As `Store.open`, for sqlite:PATH."""
-        path = url.partition(":")[2]
-        if not path:
-            raise BadRecipe("a store in SQLite without a file", "sqlite:PATH", "name a file")
-        return cls(path, model)
+        return cls(_path(url), model)
+
+    @classmethod
+    def open_reader(cls, url: str, model: str) -> SqliteReader:
+        """As `HasReader.open_reader`."""
+        return SqliteReader(_path(url), model)
 
     def __init__(self, path: Path | str, model: str = "", *, timeout: float = 5.0) -> None:
         self.path, self.model, self._timeout = Path(path), model, timeout
@@ -137,12 +140,7 @@ class SqliteStore:
 
     def _clients(self, most: int, kind: Kind) -> list[tuple[str, dict[str, float]]]:
         with closing(sqlite_file.connect(self.path, wait=self._timeout)) as file:
-            rows = file.execute(
-                "SELECT name, totals FROM accounts WHERE model = ? AND kind = ? AND version > 0"
-                " ORDER BY evidence DESC LIMIT ?",
-                (self.model, kind, most),
-            ).fetchall()
-        return [(client, unpack(totals)) for client, totals in rows]
+            return clients(file, self.model, most, kind)
 
     def _begin(self) -> None:
         """Commit all that wait, unless another process is writing: then they are committed when it is tried again."""
@@ -221,6 +219,13 @@ class SqliteStore:
         self._emptying = None
         if (error := done.exception()) is not None:
             log.warning("the log of the ledger %s stays as long as it is: %s", self.path, error)
+
+
+def _path(url: str) -> Path:
+    path = url.partition(":")[2]
+    if not path:
+        raise BadRecipe("a store in SQLite without a file", "sqlite:PATH", "name a file")
+    return Path(path)
 
 
 def _busy(error: Exception) -> bool:
