@@ -396,6 +396,15 @@ def test_suites_of_natural_images_train_the_default_attacker_and_mirror(name):
     assert read.training == replace(strong, flip=True)
 
 
+@pytest.mark.parametrize(("victim", "name"), [("digits", "quick"), ("fashion_mnist", "fashion_mnist")])
+def test_springboards_are_surrogates_of_the_attacker_of_other_suites(victim, name):
+    springboard, other = bench.load("springboard"), bench.load(name)
+    (same,) = other.victims
+    network = other.resources(same).surrogate
+    assert springboard.training_on(victim, network) == other.training_on(same, network)
+    assert springboard.victims[victim].training == other.victims[same].training
+
+
 @pytest.mark.parametrize("name", ["quick", "gtsrb"])
 def test_suites_of_images_that_a_mirror_changes_train_the_default_attacker(name):
     read = bench.load(name)
