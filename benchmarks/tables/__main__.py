@@ -15,7 +15,6 @@ from benchmarks.record import RESULTS
 from benchmarks.tables import (
     adaptive,
     attackers,
-    audits,
     autolycus2024,
     campaign,
     claims,
@@ -26,7 +25,6 @@ from benchmarks.tables import (
     ladder,
     models,
     near_copies,
-    options,
     ordinary,
     springboard,
     tramer2016,
@@ -39,7 +37,6 @@ from feint.progress import ProgressCallback
 
 TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the folder in results/, and what makes the rows
     "adaptive": ("adaptive", adaptive.jobs),
-    "audits": ("audits", audits.jobs),
     "autolycus2024": ("autolycus2024", autolycus2024.jobs),
     "campaign": ("campaign", campaign.jobs),
     "claims": ("claims", claims.jobs),
@@ -53,7 +50,6 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
     "detectors": ("detectors", detectors.jobs),
     "models": ("models", models.jobs),
     "near_copies": ("near_copies", near_copies.jobs),
-    "options": ("options", options.jobs),
     "ordinary": ("ordinary", ordinary.jobs),
     "springboard_victims": ("springboard_victims", springboard.jobs),
     "tramer2016": ("tramer2016", tramer2016.jobs),
@@ -63,12 +59,12 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
-    chosen = parser.parse_args()
-    if unknown := set(chosen.tables) - set(TABLES):
+    options = parser.parse_args()
+    if unknown := set(options.tables) - set(TABLES):
         parser.error(f"{', '.join(sorted(unknown))}: no table; there are {', '.join(TABLES)}")
     torch.set_num_threads(1)
     with bars() as progress, cached_in(Path("feint-bench") / "tables" / "trainings"):
-        for table in chosen.tables or TABLES:
+        for table in options.tables or TABLES:
             folder, make = TABLES[table]
             run(table, RESULTS / folder, partial(make, progress), progress)
 
