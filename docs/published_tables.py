@@ -1,4 +1,4 @@
-"""Tables of published figures beside those measured here."""
+"""Tables of published figures beside those measured here, and of audits beside suites."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -14,6 +14,8 @@ from feint.bench import load
 from feint.bench.schema import ExpectedEntry
 from feint.evaluation import jsonl
 from feint.evaluation.results import Results
+from feint.evaluation.robust import attackers, robust
+from feint.evaluation.significance import LEVEL, variance
 from feint.report.published import measured
 
 Rows = list[dict[str, Any]]
@@ -149,6 +151,38 @@ def dadd() -> str:
     return grid(lines)
 
 
+def audits() -> str:
+    """Return the table of audits beside the suites that attack the same victims."""
+    lines = [["Victim", "Defense", "Queries", "Audit", "Suite", "Difference", "Noise", "Judging inputs"]]
+    for it in audited():
+        shown = f"{it.cell['stealer_accuracy']:.1%} ({100 * it.cell['low']:.1f}–{100 * it.cell['high']:.1f})"
+        behind = difference(it.cell["stealer_accuracy"], it.suite)
+        counts = f"{it.cell['budget']:,}", shown, f"{it.suite:.1%}", behind, f"± {100 * it.noise:.1f}"
+        lines.append([it.data, it.cell["defense"], *counts, f"{it.cell['n_test']:,}"])
+    return grid(lines)
+
+
+class Audited(NamedTuple):
+    """Worst case of an audit, with that of the suite on the same victim, and the noise between the two."""
+
+    data: str
+    cell: dict[str, Any]
+    suite: float
+    noise: float
+
+
+def audited() -> Iterator[Audited]:
+    """Yield the worst cases of audits whose suite has a worst case."""
+    for row in jsonl.read(RESULTS / "audits.jsonl"):
+        results = Results.load(RESULTS / f"{row['suite']}.jsonl").on(row["victim"])
+        for cell in row["cells"]:
+            worst = robust(results, cell["defense"], cell["budget"])
+            if worst is not None:
+                rows = attackers(results, cell["defense"], cell["budget"])[worst.attack]
+                noise = LEVEL * (cell["variance"] + variance(rows)) ** 0.5
+                yield Audited(row["data"], cell, worst.share, noise)
+
+
 FIGURES: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "{cite:t}`tramer2016stealing`": _tramer_figures,
     "{cite:t}`oksuz2024autolycus`": _autolycus_figures,
@@ -162,5 +196,6 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "published_tramer2016": tramer,
     "published_autolycus2024": autolycus,
     "published_dadd2025": dadd,
+    "audits": audits,
     **{f"published_{name}": partial(suite, name) for name in SUITES},
 }

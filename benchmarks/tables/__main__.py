@@ -15,6 +15,7 @@ from benchmarks.record import RESULTS
 from benchmarks.tables import (
     adaptive,
     attackers,
+    audits,
     autolycus2024,
     campaign,
     claims,
@@ -37,6 +38,7 @@ from feint.progress import ProgressCallback
 
 TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the folder in results/, and what makes the rows
     "adaptive": ("adaptive", adaptive.jobs),
+    "audits": ("audits", audits.jobs),
     "autolycus2024": ("autolycus2024", autolycus2024.jobs),
     "campaign": ("campaign", campaign.jobs),
     "claims": ("claims", claims.jobs),

@@ -4,6 +4,7 @@ import pytest
 from benchmarks.record import RESULTS
 from benchmarks.tables.__main__ import TABLES, run
 from benchmarks.tables.rows import slug
+from docs.published_tables import audited
 
 from feint.bench.load import shipped
 from feint.evaluation import jsonl
@@ -38,3 +39,10 @@ def test_a_row_is_made_once(tmp_path):
 
 def test_no_table_is_stored_where_the_rows_of_a_suite_are():
     assert not set(shipped()) & {folder for folder, _ in TABLES.values()}
+
+
+def test_no_audit_is_behind_its_suite_by_more_than_noise():
+    compared = list(audited())
+    assert compared
+    for it in compared:
+        assert it.cell["stealer_accuracy"] >= it.suite - it.noise, it

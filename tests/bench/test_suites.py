@@ -396,6 +396,13 @@ def test_suites_of_natural_images_train_the_default_attacker_and_mirror(name):
     assert read.training == replace(strong, flip=True)
 
 
+def test_springboards_of_digits_are_copies_of_the_suite_quick():
+    springboard, quick = bench.load("springboard"), bench.load("quick")
+    network = Network("mlp", (1, 8, 8), 10)
+    assert springboard.training_on("digits", network) == quick.training_on("digits", network)
+    assert springboard.victims["digits"].training == quick.victims["digits"].training
+
+
 @pytest.mark.parametrize("name", ["quick", "gtsrb"])
 def test_suites_of_images_that_a_mirror_changes_train_the_default_attacker(name):
     read = bench.load(name)

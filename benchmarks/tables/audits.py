@@ -1,0 +1,60 @@
+"""What audits of two victims find, with their default minutes, beside the suites that attack the same victims.
+
+No suite: an audit chooses attackers, budgets and seeds by itself.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from benchmarks.tables.rows import Jobs, Row
+from feint import bench, data
+from feint.audit.run import Announcements, AuditRequest, AuditSetup, run
+from feint.errors import MissingData
+from feint.evaluation.robust import attackers, robust
+from feint.evaluation.sample_accuracy import SampleAccuracy
+from feint.evaluation.significance import variance
+from feint.models import networks
+from feint.models.training import train
+from feint.progress import ProgressCallback
+
+SUITES = {"digits": "quick", "fashion_mnist": "fashion_mnist"}  # data, and the suite with a victim of these
+DEFENSES = {"none": "none", "LabelOnly": "label only"}  # in the audit, and in the suite
+FOLDER = Path("feint-bench") / "tables" / "audits"
+
+
+class Unannounced(Announcements):
+    """Announcements that nobody reads."""
+
+    def samples(self, samples: object) -> None: ...
+
+    def accuracy(self, accuracy: SampleAccuracy) -> None: ...
+
+    def plan(self, setup: AuditSetup) -> None: ...
+
+
+def jobs(progress: ProgressCallback) -> Jobs:
+    """Yield one job for each audit."""
+    for name, suite in SUITES.items():
+        yield name, partial(row, name, suite, progress)
+
+
+def row(name: str, suite: str, progress: ProgressCallback) -> Row:
+    """Return the worst cases of an audit at the budgets of a suite."""
+    chosen, images = bench.load(suite), data.load(name)
+    ((victim, entry),) = chosen.victims.items()
+    model = train(networks.get(entry.network, images), images.train, training=entry.training, progress=progress)
+    request = AuditRequest(name, defenses=tuple(it for it in DEFENSES if it != "none"), budgets=chosen.budgets)
+    done = run(model, request, FOLDER / name, announce=Unannounced(), progress=progress)
+    cells = []
+    for defense in DEFENSES:
+        for budget in chosen.budgets:
+            worst = robust(done.results, defense, budget)
+            if worst is None:
+                raise MissingData(f"no worst case of {defense} at {budget:,} queries", "one", "run the audit again")
+            rows = attackers(done.results, defense, budget)[worst.attack]
+            cells.append({
+                "defense": DEFENSES[defense], "budget": budget, "stealer_accuracy": worst.share, "low": worst.low,
+                "high": worst.high, "attack": worst.attack, "seeds": worst.seeds, "variance": variance(rows),
+                "n_test": int(rows[0].scores["n_test"]),
+            })  # fmt: skip
+    return {"victim": victim, "data": name, "suite": suite, "minutes": request.minutes, "cells": cells}
