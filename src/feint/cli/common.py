@@ -194,6 +194,17 @@ def owner_samples(place: str, model: "nn.Module", label: str | None = None) -> "
     )  # fmt: skip
 
 
+def outlier_inputs(name: str, inputs: "Split", seed: int) -> "Split":
+    """Return inputs of another task: those of a data set, or made up of the task's by `seed`, "marginals" or "uniform".
+
+    Errors as in `parse_split`.
+    """
+    from feint.data import pools
+    from feint.data.made_up import MADE_UP, made_up
+
+    return made_up(inputs, name, 1 + seed) if name in MADE_UP else pools.parse_split(name)
+
+
 def task_of(place: str, label: str | None = None) -> "tuple[Domain, Sequence[str]]":
     """Return the domain of labelled samples and the names of their classes, for a model that tells nothing of itself.
 

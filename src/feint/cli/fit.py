@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feint.cli.app import PROTECT, app
-from feint.cli.common import check_victim, load_victim, owner_split, require_new, work_directory
+from feint.cli.common import check_victim, load_victim, outlier_inputs, owner_split, require_new, work_directory
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -66,8 +66,6 @@ def fit(
     """
     import feint
     from feint.cli.terminal import bars
-    from feint.data import pools
-    from feint.data.made_up import MADE_UP, made_up
     from feint.defense import Defense
     from feint.defenses.boundary import Boundary
     from feint.fitting import Fittable
@@ -86,18 +84,14 @@ def fit(
             f"{type(recipe).__name__} for {victim}", "a network of Feint, whose weights it trains further",
             "choose a defense of answers, like APGP(top=1)",
         )  # fmt: skip
-    options: dict[str, Any] = {"outliers": None, "seed": seed}
-    if outliers in MADE_UP:
-        options["outliers"] = made_up(inputs, outliers, 1 + seed)
-    elif outliers:
-        options["outliers"] = pools.parse_split(outliers)
+    options: dict[str, Any] = {"outliers": outliers and outlier_inputs(outliers, inputs, seed), "seed": seed}
     require_new(out)
     check_victim(model, inputs, victim, data, expect_accuracy, classes)
     with bars() as progress, work_directory(out):
         if isinstance(recipe, Boundary):
             assert isinstance(model, Classifier)
             new, record = recipe.retrain(model, inputs, **options, progress=progress)
-            feint.victims.save(out, new, data=data, **record)
+            feint.victims.save(out, new, data=data, outliers_of=outliers, **record)
             print(f"{out}: a new victim by {recipe!r}")
         else:
             fitted = recipe.fit(model, inputs, **options, progress=progress)
