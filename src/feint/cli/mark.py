@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from feint.cli.app import OWN, app
-from feint.cli.common import check_victim, load_victim, require_at_least, require_new, task_inputs, work_directory
+from feint.cli.common import check_victim, is_finished, load_victim, require_at_least, task_inputs, work_directory
 from feint.errors import BadInput
 
 
@@ -52,19 +52,21 @@ def mark(
     from feint.ownership.ordinary import OrdinaryInputs
     from feint.ownership.rehearsal import rehearse
     from feint.ownership.triggers import Triggers
+    from feint.recipes.recipe import fingerprint
     from feint.recipes.store import atomic_write
 
     victim = load_victim(model, data, network, label, max_calls=max_calls)
     inputs = task_inputs(data, victim, label)
     check_classes(victims.classes_of(victim, inputs.train.domain))
-    require_new(out)
+    require_at_least(0, rehearsals, "rehearsals")
+    model_print, parts = victims.fingerprint(victim), (inputs.train, inputs.pool, inputs.held_out)
+    made_of = fingerprint([model_print, *map(repr, parts), rehearsals, seed])
+    if is_finished(out, made_of):
+        return
     check_victim(victim, inputs.held_out, model, data, expect_accuracy, inputs.classes)
     marks, reasons = [], []
     with bars() as progress, work_directory(out):
-        cast = rehearse(
-            victim, inputs.train, inputs.pool, require_at_least(0, rehearsals, "rehearsals"),
-            seed=seed, progress=progress,
-        )  # fmt: skip
+        cast = rehearse(victim, inputs.train, inputs.pool, rehearsals, seed=seed, progress=progress)
         for kind in (SameMistakes(seed=seed), Triggers(seed=seed)):
             try:
                 marks.append(kind.mark(victim, inputs.held_out, cast))
@@ -77,5 +79,5 @@ def mark(
     marks.append(OrdinaryInputs(seed=seed).mark(victim, inputs.held_out))
     with atomic_write(out) as partial:
         for each in marks:
-            each.save(partial / each.method.replace(" ", "_"), model=victims.fingerprint(victim), data=data)
+            each.save(partial / each.method.replace(" ", "_"), model=model_print, data=data, made_of=made_of)
     print(f"{out}: {', '.join(f'{len(each):,} {each.method}' for each in marks)}")

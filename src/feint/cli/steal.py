@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from feint.cli.app import STUDY, ApiKeys, app
-from feint.cli.common import limit_calls, load_victim, require_new, work_directory
+from feint.cli.common import is_finished, limit_calls, load_victim, work_directory
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def steal(
     from feint.data.files import pool_at
     from feint.paid.meter import Meter
     from feint.recipes import registry
+    from feint.recipes.recipe import fingerprint
     from feint.transcript import Transcript
 
     if victim is not None and url is None and model is None:
@@ -107,7 +108,9 @@ def steal(
     defaults = {**images, "surrogate": learned, "training": registry.parse(training)}
     recipe = (registry.resolve if Path(attack).exists() else registry.parse)(attack, **defaults)
     recipe = recipe.through(*(registry.parse(name, **defaults) for name in lens)) if lens else recipe
-    require_new(out)
+    made_of = fingerprint([repr(recipe), target.source, budget, seed])
+    if is_finished(out, made_of):
+        return
     with bars() as progress, work_directory(out) as folder:
         transcript = folder / "transcript.safetensors"
         earlier = Transcript.load(transcript, target.source) if transcript.exists() else None
@@ -118,7 +121,7 @@ def steal(
         except BaseException:
             oracle.transcript.extend(transcript, earlier)
             raise
-        victims.save(out, stolen, attack=repr(recipe), asked=oracle.asked, seed=seed, **target.about)
+        victims.save(out, stolen, attack=repr(recipe), asked=oracle.asked, seed=seed, made_of=made_of, **target.about)
         oracle.transcript.save(out / transcript.name)
     if oracle.refusal is not None:
         print(f"refused on the way: {oracle.refusal}")
