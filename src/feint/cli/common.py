@@ -26,6 +26,22 @@ def require_new(out: Path) -> None:
         raise BadInput(f"--out {out}, which exists", "a new directory", "choose another, or delete it to run again")
 
 
+def is_finished(out: Path, made_of: str) -> bool:
+    """Return whether --out was made of the same already, and print that it was; anything else raises `BadInput`.
+
+    Args:
+        out: Directory that `store.save` wrote, or of several such directories.
+        made_of: Fingerprint of all that determines its content, which was stored as a note.
+    """
+    from feint.recipes import store
+
+    if not any(store.notes(file.parent).get("made_of") == made_of for file in sorted(out.rglob(store.RECIPE))[:1]):
+        require_new(out)
+        return False
+    print(f"{out}: finished already")
+    return True
+
+
 def require_at_least(least: int, number: int, name: str) -> int:
     """Return `number`, or raise `BadInput` if it is below `least`."""
     if number < least:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from feint.cli.app import OWN, app
 from feint.cli.common import (
     check_victim,
+    is_finished,
     load_victim,
     outlier_inputs,
     owner_split,
     require_at_least,
-    require_new,
     task_inputs,
     work_directory,
 )
@@ -68,6 +68,7 @@ def mark(
     from feint.ownership.ordinary import OrdinaryInputs
     from feint.ownership.rehearsal import rehearse
     from feint.ownership.triggers import Triggers
+    from feint.recipes.recipe import fingerprint
     from feint.recipes.store import atomic_write
 
     victim = load_victim(model, data, network, label, max_calls=max_calls)
@@ -76,7 +77,10 @@ def mark(
     marks, reasons = _trained_marks(model, victim, classes, label), []
     if not marks:
         check_classes(classes)
-    require_new(out)
+    model_print, parts = victims.fingerprint(victim), (inputs.train, inputs.pool, inputs.held_out)
+    made_of = fingerprint([model_print, *map(repr, (*parts, *marks)), rehearsals, seed])
+    if is_finished(out, made_of):
+        return
     check_victim(victim, inputs.held_out, model, data, expect_accuracy, inputs.classes)
     with bars() as progress, work_directory(out):
         cast = rehearse(
@@ -94,7 +98,7 @@ def mark(
     marks.append(OrdinaryInputs(seed=seed).mark(victim, inputs.held_out))
     with atomic_write(out) as partial:
         for each in marks:
-            each.save(partial / each.method.replace(" ", "_"), model=victims.fingerprint(victim), data=data)
+            each.save(partial / each.method.replace(" ", "_"), model=model_print, data=data, made_of=made_of)
     print(f"{out}: {', '.join(f'{len(each):,} {each.method}' for each in marks)}")
 
 
@@ -104,12 +108,11 @@ def _trained_marks(place: str, model: "nn.Module", classes: int, label: str | No
     Raises:
         BadInput: These inputs are not there any more as they were.
     """
-    from feint.models import stored
     from feint.ownership.carried import Watermark, trained_mark
     from feint.ownership.selection import labels_of
     from feint.recipes import registry, store
 
-    if not (Path(place) / store.RECIPE).is_file() or "method" not in (notes := stored.notes(place)):
+    if not (Path(place) / store.RECIPE).is_file() or "method" not in (notes := store.notes(place)):
         return []
     recipe = registry.parse(notes["method"])
     if not isinstance(recipe, Watermark):

@@ -95,7 +95,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.DatabaseError: If it cannot be read, or is no ledger of this format.
     """
-    unused = log_identity(path) is None  # SQLite's log is there as long as anybody writes
+    unused = log_identity(f"{path}-wal") is None  # SQLite's log is there as long as anybody writes
     where = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if unused else ''}"
     file = sqlite3.connect(where, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     if _header(file) != [KIND, FORMAT]:
