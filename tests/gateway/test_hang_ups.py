@@ -114,7 +114,7 @@ def test_a_request_whose_client_is_gone_is_not_decided(goes):
     gone, asked = [], []
 
     class Conflicting(Book):
-        async def send(self, staged):
+        async def send(self, staged, *, complete=False):
             gone.append(goes == "between")
             return [False] * len(staged)
 

@@ -265,9 +265,7 @@ class ModelEndpoint:
         if not request.counts:
             return
         try:
-            if (
-                request.has_gone
-            ):  # while the model ran: it is charged from here on, whether anybody reads the answer or not
+            if request.has_gone:  # while the model ran; whoever goes from here on is charged
                 raise ClientDisconnect
             if self.session.outdated(request.transaction):  # by a request of the same client before it in this turn
                 self._admit(request)

@@ -169,11 +169,11 @@ class RedisStore:
         pipe = self._redis.pipeline()  # of one moment
         pipe.hmget(key, "version", "totals", "writer")
         pipe.smembers(listed)
-        found, names = await pipe.execute()
+        fields, names = await pipe.execute()
         for row in names:
             pipe.lrange(f"{listed}:{row.decode()}", 0, -1)
         rows = await pipe.execute() if names else []
-        return whole((found, [part for pair in zip(names, rows, strict=True) for part in pair], ()))
+        return whole((fields, [part for pair in zip(names, rows, strict=True) for part in pair], ()))
 
     def _check_format(self, form: bytes | str | None) -> None:
         if form not in (None, FORMAT):

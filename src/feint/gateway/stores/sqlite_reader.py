@@ -36,13 +36,13 @@ class SqliteReader:
     async def close(self) -> None:
         """Close, as `Store.close`: the file is open only while it is read."""
 
-    def _read(self, found: Callable[[sqlite3.Connection], T]) -> T:
+    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         if not self._path.is_file():
             raise MissingData(f"the ledger {self._path}, which is not there", "a file", "check store in [ledger]")
         try:
             with closing(sqlite_file.open_to_read(self._path)) as file:
                 file.execute("BEGIN")  # of one moment, while a gateway writes
-                return found(file)
+                return query(file)
         except sqlite3.Error as error:
             raise DamagedFile(
                 f"the ledger {self._path} ({error})", f"one of format {sqlite_file.FORMAT}",
