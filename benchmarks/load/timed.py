@@ -1,4 +1,4 @@
-"""Gateway whose steps are timed: `python -m benchmarks.load.timed FILE SETTINGS` serves, and writes its figures at the end.
+"""Gateway whose steps are timed: `python -m benchmarks.load.timed FILE SETTINGS` serves, and writes its figures then.
 
 Only one request may be under way at a time. Each of `STEPS` is timed without the steps that it calls, so that they add
 up; a step that waits is not timed meanwhile. Of the requests the quicker half counts: in the others the machine did

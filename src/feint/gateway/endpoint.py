@@ -187,7 +187,7 @@ class ModelEndpoint:
             requests: The requests.
             each: Pipeline that computes them together; they are then all that come in this turn. None for one alone.
         """
-        await in_time(min([request.until for request in requests]), self._first(requests, each))
+        await in_time(min(request.until for request in requests), self._first(requests, each))
 
     async def _first(self, requests: Sequence[PendingRequest], each: ComputesEach | None) -> None:
         with Stopwatch([request.record for request in requests]) as stages:

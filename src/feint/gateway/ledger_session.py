@@ -161,11 +161,14 @@ class LedgerSession:
         return Staged(accounts, changes, ahead)
 
     async def send(self, staged: Sequence[Staged], *, complete: bool = False) -> list[bool | Exception]:
-        """Send changes to the store, together; return of each whether the store took it, or `StoreLost`.
+        """Send changes to the store, together.
 
         Args:
             staged: The changes, in the order in which they were staged.
             complete: Whether these are all that come in this turn of the loop; otherwise a store may wait for others.
+
+        Returns:
+            Of each whether the store took it, or `StoreLost`.
         """
         try:
             outcomes = await self._exchange([one.changes for one in staged], complete=complete)
