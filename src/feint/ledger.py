@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from functools import partial
 from itertools import repeat
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -120,15 +120,27 @@ class Account:
         group: Account of the group of linked clients to which this one belongs; this account where it is alone.
     """
 
-    def __init__(self, client: str, shared: "Account | None" = None, group: "Account | None" = None) -> None:
+    def __init__(self, client: str, shared: Self | None = None, group: Self | None = None) -> None:
         self.client = client
-        self.shared = shared or self
-        self.group = group or self
+        # None stands for itself: one that held itself would stay, with all that it holds, until garbage is collected
+        self._shared, self._group = shared, group
         self._totals: dict[str, float] = defaultdict(float)
         self._rows: dict[str, Rows] = {}
         self._used: dict[str, float] = {}
         self._full = 1000
         self._lock = threading.Lock()
+
+    @property
+    def shared(self) -> Self:
+        return self if self._shared is None else self._shared
+
+    @property
+    def group(self) -> Self:
+        return self if self._group is None else self._group
+
+    @group.setter
+    def group(self, group: Self) -> None:
+        self._group = None if group is self else group
 
     def total(self, name: str) -> float:
         """Return the total called `name`; 0 where nothing was ever added to it."""

@@ -34,9 +34,6 @@ class Transaction(Account):
         group: Account of the client's group, within the transaction; this one where there is none.
     """
 
-    shared: "Transaction"
-    group: "Transaction"
-
     def __init__(
         self,
         name: AccountName,

@@ -7,6 +7,7 @@ for each that is sent, and 12 MB of requests sent at once, without waiting for a
 import asyncio
 import logging
 import math
+import weakref
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -27,7 +28,8 @@ class WholeResponse:
     """
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle, self._transport, self._head = cycle, cycle.transport, None
+        # the cycle holds this, too: without a proxy each request stays, with its body, until garbage is collected
+        self._cycle, self._transport, self._head = weakref.proxy(cycle), cycle.transport, None
         self.close, self.is_closing = self._transport.close, self._transport.is_closing
 
     def write(self, data: bytes) -> None:
