@@ -1,7 +1,8 @@
-"""Scene of the gateway in front of MLServer with a scikit-learn model, beside direct requests."""
+"""Scene of the gateway in front of MLServer with a scikit-learn model, beside direct requests and an empty proxy."""
 
 import itertools
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from feint.defenses.outputs import ReverseSigmoid
 ROOT = Path(__file__).parents[2]
 MLSERVER = ROOT / ".venv" / "mlserver" / "bin"
 SECONDS, ROUNDS, CONNECTIONS = 2, 2, (1, 8, 16)
-DIRECT = "MLServer"
+DIRECT, EMPTY = "MLServer", "empty proxy"
 FEATURES, CLASSES, WARM = 64, 10, 1
 
 
@@ -31,6 +32,7 @@ def rows(room: Path) -> list[dict[str, Any]]:
         behind = stack.enter_context(mlserver(room))
         ways = {
             DIRECT: behind,
+            EMPTY: stack.enter_context(_empty_proxy(behind.url, room)),
             "gateway, JSON behind": stack.enter_context(_before(behind.url, q.path, room / "rest")),
             "gateway, gRPC behind": stack.enter_context(_before(f"grpc://{behind.grpc}", q.path, room / "grpc")),
         }
@@ -75,6 +77,15 @@ def mlserver(room: Path) -> Iterator[Running]:
     subprocess.run([MLSERVER / "python", "-I", script, folder, str(rest), str(grpc), MODEL], check=True)
     with Server([str(MLSERVER / "mlserver"), "start", str(folder)], rest, log=room / "mlserver.log") as process:
         yield Running(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", [])
+
+
+@contextmanager
+def _empty_proxy(upstream: str, room: Path) -> Iterator[Running]:
+    """Run a proxy of the same stack that does nothing: what no gateway can fall below."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.load.empty_proxy", upstream, str(port)]
+    with Server(command, port, log=room / "proxy.log") as process:
+        yield Running(process, f"http://127.0.0.1:{port}", "", [])
 
 
 def _before(upstream: str, outputs: Path, room: Path) -> Any:

@@ -119,7 +119,7 @@ def _of_cost() -> list[tuple[str, str, float, bool]]:
 
 def _of_the_rest() -> list[tuple[str, str, float, bool]]:
     before, faults, memory = (
-        [row for row in rows_of("front") if row["server"] != "MLServer"], rows_of("faults"), rows_of("memory"),
+        [row for row in rows_of("front") if row["server"].startswith("gateway")], rows_of("faults"), rows_of("memory"),
     )  # fmt: skip
     rows = list[tuple[str, str, float, bool]]()
     if several := rows_of("workers"):

@@ -210,6 +210,33 @@ def test_another_replica_in_between_repeats_its_own_client_alone(play, tmp_path)
     assert charged == 3
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_an_account_that_two_processes_change_by_turns_conflicts_once(play, tmp_path, together):
+    """Afterwards it is read again before each commit: a conflict costs a request its whole way, and this a look."""
+
+    async def scene(here):
+        asked = CLIENTS if together else CLIENTS[2:3]
+        await here.ask(*map(query, asked))
+        elsewhere = LedgerSession(open_store(f"sqlite:{tmp_path / 'ledger.db'}", "toy"))
+        here.records.clear()
+        answers = []
+        for turn in range(1, LIMIT - 2):
+            for _ in range(2):  # it knows nothing of what was asked here
+                transaction = elsewhere.begin("client 2")
+                transaction.total("budget")
+                transaction.add("budget", 1)
+                if await elsewhere.commit(transaction):
+                    break
+            answers += await here.ask(*(query(client, turn) for client in asked))
+        await elsewhere.store.close()
+        return answers, [r.conflicts for r in here.records if r.client == "client 2"], here.charged("client 2")
+
+    answers, conflicts, charged = play(scene)
+    assert all(len(q) == 1 for q in answers)
+    assert conflicts == [1, 0]
+    assert charged == 5  # by both, and none twice
+
+
 def test_a_ledger_that_is_lost_answers_none_of_the_turn_and_charges_nobody(play, monkeypatch):
     async def scene(here):
         with monkeypatch.context() as patch:

@@ -228,6 +228,7 @@ class ModelEndpoint:
         if due := [request for request in requests if request.error is None and request.computed is None]:
             stages.begin("model")
             await self._compute(due, each)
+        self.session.refresh([request.transaction for request in requests if request.counts])
         stages.begin("outputs")
         for request in requests:
             await self._defend(request)

@@ -118,6 +118,18 @@ class StoreReader:
         await self.store.close()
 
 
+@runtime_checkable
+class Rereads(Protocol):
+    """Store of several processes that reads accounts without waiting, for much less than a conflict costs."""
+
+    def changed(self, known: Mapping[AccountName, Snapshot]) -> Mapping[AccountName, Snapshot]:
+        """Return those of `known` accounts that another process has changed since, without their tokens.
+
+        Nothing is returned where they cannot be read now.
+        """
+        ...
+
+
 CommitEach = Callable[[Sequence[Mapping[AccountName, ChangeSet]]], Awaitable[list[Outcome | Exception]]]
 
 

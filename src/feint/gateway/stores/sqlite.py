@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 
 from feint.errors import BadRecipe, StoreLost
-from feint.gateway.changes import AccountName, ChangeSet, Kind, Outcome
+from feint.gateway.changes import AccountName, ChangeSet, Kind, Outcome, Snapshot
 from feint.gateway.stores import sqlite_file
 from feint.gateway.stores.base import answered
-from feint.gateway.stores.sqlite_accounts import Accounts, clients, erase, pack
+from feint.gateway.stores.sqlite_accounts import Accounts, clients, erase, newer, pack
 from feint.gateway.stores.sqlite_reader import SqliteReader
 from feint.gateway.stores.waiting import Answer, tell
 from feint.gateway.turns import Turn
@@ -106,6 +106,15 @@ class SqliteStore:
         result = asyncio.get_running_loop().create_future()
         self._waiting.append((commit, result))
         return result
+
+    def changed(self, known: Mapping[AccountName, Snapshot]) -> Mapping[AccountName, Snapshot]:
+        """Return accounts that another process has changed, as `Rereads.changed`."""
+        try:
+            file = self._open()
+            found = ((name, newer(file, self.model, name, account.version)) for name, account in known.items())
+            return {name: account for name, account in found if account is not None}
+        except (sqlite3.Error, OSError):  # the commit will say what it is
+            return {}
 
     async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
         """Return clients or groups, as `Store.clients`."""

@@ -13,6 +13,10 @@ CLEARED = 2  # void tokens that are cleared away for each new one, so that no tr
 pack, unpack = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(dict[str, float]).decode
 EMPTY = pack({})
 FIND = "SELECT id, version, evidence, totals, writer FROM accounts WHERE model = ? AND kind = ? AND name = ?"
+READ = """
+SELECT version, writer, totals, rows.name, width, numbers FROM accounts LEFT JOIN rows ON account = accounts.id
+WHERE model = ? AND kind = ? AND accounts.name = ? AND version > ? ORDER BY rows.id
+"""
 MAKE = "INSERT INTO accounts (model, kind, name, version, evidence, totals) VALUES (?, ?, ?, 0, 0, ?)"
 CHANGE = "UPDATE accounts SET version = ?, evidence = ?, totals = ?, writer = ? WHERE id = ?"
 MARK = "UPDATE ledger SET commits = commits + ? RETURNING id, commits, erased"
@@ -41,6 +45,16 @@ def clients(file: sqlite3.Connection, model: str, most: int, kind: Kind) -> list
     """Return clients or groups of a model, as `Store.clients`."""
     rows = file.execute(RANKED, (model, kind, most)).fetchall()
     return [(name, unpack(totals)) for name, totals in rows]
+
+
+def newer(file: sqlite3.Connection, model: str, name: AccountName, version: int) -> Snapshot | None:
+    """Return an account of a model without its tokens, None where it has no later version."""
+    found = file.execute(READ, (model, *name, version)).fetchall()
+    if not found:
+        return None
+    version, writer, packed = found[0][:3]
+    rows = _arrays(row[3:] for row in found if row[3] is not None)
+    return Snapshot(version, unpack(packed), rows, writer=writer)
 
 
 class Entry:
@@ -151,13 +165,17 @@ class Accounts:
                 self._do("INSERT INTO rows (width, numbers, account, name) VALUES (?, ?, ?, ?)", row)
 
     def _known(self, account: Entry, tokens: Iterable[str]) -> Snapshot:
-        rows = dict[str, list[np.ndarray]]()
         stored = "SELECT name, width, numbers FROM rows WHERE account = ? ORDER BY id"
-        for name, width, numbers in self._do(stored, (account.id,)):
-            rows.setdefault(name, []).append(np.frombuffer(numbers, "<f4").reshape(-1, width))
-        whole = {name: np.concatenate(parts) for name, parts in rows.items()}
-        used = self._used(account, tokens)
-        return Snapshot(account.version, unpack(account.packed), whole, used, writer=account.writer)
+        rows, used = _arrays(self._do(stored, (account.id,))), self._used(account, tokens)
+        return Snapshot(account.version, unpack(account.packed), rows, used, writer=account.writer)
+
+
+def _arrays(rows: Iterable[tuple[str, int, bytes]]) -> dict[str, np.ndarray]:
+    """Return the arrays of an account by name, of the names, widths and numbers of its rows."""
+    parts = dict[str, list[np.ndarray]]()
+    for name, width, numbers in rows:
+        parts.setdefault(name, []).append(np.frombuffer(numbers, "<f4").reshape(-1, width))
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 
 def _moved(account: Entry, changes: ChangeSet) -> bool:
