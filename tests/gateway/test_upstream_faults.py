@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -70,6 +71,82 @@ class Served:
             yield self
         finally:
             server.stop(None).wait()
+
+
+class Relay:
+    """A host in front of a server's port: `vanish` lets its connections hang for good, and takes new ones."""
+
+    def __init__(self, port):
+        self._port, self._gone, self._sockets = port, threading.Event(), []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port, self.connections = self._listener.getsockname()[1], 0
+        self._threads = [threading.Thread(target=self._accept)]
+
+    def __enter__(self):
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *error):
+        for open_socket in (self._listener, *self._sockets):
+            with suppress(OSError):
+                open_socket.shutdown(socket.SHUT_RDWR)
+            open_socket.close()
+        for thread in self._threads:
+            thread.join()
+
+    def vanish(self):
+        self._gone.set()
+        self._gone, self.connections = threading.Event(), 0
+
+    def _accept(self):
+        with suppress(OSError):
+            while True:
+                here, _ = self._listener.accept()
+                self.connections += 1
+                there = socket.create_connection(("127.0.0.1", self._port))
+                self._sockets += here, there
+                for pair in (here, there), (there, here):
+                    self._threads.append(threading.Thread(target=self._pass, args=(*pair, self._gone)))
+                    self._threads[-1].start()
+
+    def _pass(self, source, target, gone):
+        with suppress(OSError):
+            while (data := source.recv(9999)) and not gone.is_set():
+                target.sendall(data)
+            if not gone.is_set():
+                target.shutdown(socket.SHUT_WR)
+
+
+def test_an_upstream_whose_host_vanishes_is_asked_at_its_new_place_over_grpc():
+    with Served().up() as server, Relay(server.port) as relay:
+        at = UpstreamSettings(upstream=f"grpc://127.0.0.1:{relay.port}", timeout=2.0)
+
+        async def scene():
+            model = upstream_at(at, "toy")
+            await model.probe()
+            relay.vanish()
+            assert not await model.ready()
+            assert await model.ready()
+            np.testing.assert_allclose(await model.infer(X), P, atol=1e-6)
+            model.close()
+
+        asyncio.run(scene())
+
+
+def test_an_upstream_whose_host_vanishes_costs_one_request_and_not_one_for_each_connection():
+    with upstream() as server, Relay(server.server_port) as relay:
+
+        async def scene():
+            pool = Pool(f"http://127.0.0.1:{relay.port}", connect=5.0, timeout=TIMEOUT)
+            await asyncio.gather(*(pool("GET", "/v2") for _ in range(5)))
+            assert relay.connections == 5
+            relay.vanish()
+            with pytest.raises(TimedOut):
+                await pool("GET", "/v2")
+            assert (await pool("GET", "/v2")).status == 200
+            pool.close()
+
+        asyncio.run(scene())
 
 
 def message(p, *, datatype="FP32", name="p", shape=None):

@@ -95,6 +95,7 @@ class Pool:
             async with asyncio.timeout(timeout or self._timeout), self._free:
                 return await self._sent(head.encode() + body)
         except TimeoutError as error:
+            self.drop()  # where its host is gone without a word, each kept connection would cost a request its time
             raise TimedOut("an upstream that takes too long", "an answer in time", "try again") from error
         except (OSError, httptools.HttpParserError) as error:
             raise Unreachable("an upstream that does not answer", "a server that answers", "try again") from error

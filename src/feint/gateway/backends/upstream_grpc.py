@@ -21,6 +21,8 @@ OPTIONS = [
     ("grpc.max_receive_message_length", 64 * 2**20),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_reconnect_backoff_ms", 1000),  # a server that came back is reached again after a second
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),  # or one with another address is looked for there for 30 s
+    ("grpc.use_local_subchannel_pool", 1),  # or a new channel gets the connection of the one that it replaces
     ("grpc.enable_retries", 0),  # but for requests that never left, which gRPC itself sends again
 ]
 
@@ -37,6 +39,7 @@ class GrpcUpstream:
         self._metadata = (("authorization", value),) if (value := authorization(at)) else ()
         self._client = GrpcClient(self._send)
         self._channel: grpc.aio.Channel | None = None
+        self._closing = set[asyncio.Task[None]]()
 
     async def metadata(self) -> Mapping[str, Any]:
         """Return the model's metadata, as in the protocol's JSON."""
@@ -47,6 +50,9 @@ class GrpcUpstream:
         try:
             request = MESSAGES["ModelReadyRequest"](name=self._model)
             return (await self._send("ModelReady", request, timeout=2.0)).ready
+        except TimedOut:  # its host may be gone without a word: gRPC would keep the connection for a quarter of an hour
+            self.close()
+            return False
         except Unreachable:
             return False
 
@@ -81,6 +87,9 @@ class GrpcUpstream:
             ) from error
 
     def close(self) -> None:
-        """Let go of the connection, when its requests are done."""
-        if self._channel is not None:
-            self._closing = asyncio.ensure_future(self._channel.close(self._timeout))
+        """Let go of the connection, when its requests are done; the next one opens another."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            closing = asyncio.ensure_future(channel.close(self._timeout))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
