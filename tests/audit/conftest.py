@@ -3,10 +3,11 @@
 import sys
 
 import pytest
+from tests.support.audits import shorten
 
 from feint import victims
 from feint.attacks import Surrogate
-from feint.audit import attacker, output, plan, promise
+from feint.audit import attacker
 from feint.models.networks import Network
 from feint.models.training import Training
 
@@ -17,13 +18,8 @@ def run_cli(run_cli, monkeypatch, tmp_path):
     monkeypatch.setenv("FEINT_CACHE", str(tmp_path / "cache"))  # or a server on the same port would seem to be known
     monkeypatch.setattr(sys, "path", list(sys.path))
     quick = Training(epochs=3, least_steps=100, batch_size=32, learning_rate=0.05)
-    monkeypatch.setattr(plan, "BUDGETS", (20, 40, 80))
-    monkeypatch.setattr(plan, "OVERHEAD", 1e6)  # a slow machine: the least plan is made, whatever runs beside
-    monkeypatch.setattr(attacker, "ROWS", 80)
-    for name, number in {"ATTACKERS": 10, "CLIENTS": 10, "LENGTH": 200, "SLICED": 50}.items():
-        monkeypatch.setattr(promise, name, number)
+    shorten(monkeypatch)
     monkeypatch.setattr(attacker, "contenders", lambda _, domain, k: [Surrogate(Network("mlp", domain, k), quick)])
-    monkeypatch.setattr(output.report, "write", lambda path, *_, **__: path.write_text("a page of its own"))
     return lambda line: run_cli(f"audit {line}")
 
 

@@ -52,7 +52,7 @@ def test_the_models_columns_and_classes_count(write):
     reading = samples_at(write("credit.csv", CREDIT), domain, classes=("good", "bad"))
     assert reading.split.values.tolist() == [[0, 31], [1, 40], [1, 52]]
     assert reading.split.labels.tolist() == [0, 1, 0]
-    with pytest.raises(UnknownName, match=r"credit\.csv: the category of 'job' 'cook'"):
+    with pytest.raises(UnknownName, match=r"credit\.csv: the category of 'job': 'cook'"):
         samples_at(write("credit.csv", CREDIT), Columns((Column("job", ("nurse",)), Column("age"))))
 
 

@@ -63,7 +63,7 @@ def test_columns_that_are_numbered_are_matched_by_position_and_said():
 
 
 def test_an_unknown_category_names_its_column():
-    with pytest.raises(UnknownName, match=r"category of 'job' 'nurze'.*did you mean 'nurse'"):
+    with pytest.raises(UnknownName, match=r"category of 'job': 'nurze'.*did you mean 'nurse'"):
         from_rows({**TABLE, "job": ["nurze", "cook"]}, MODEL)
 
 

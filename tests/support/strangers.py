@@ -83,36 +83,34 @@ INCOME = "<=50K", ">50K"
 CREDIT = "good", "bad"
 
 
-def xgboost_adult(folder: Path) -> Stranger:
-    """XGBoost with its own categories, on Adult; CSV with names of classes."""
-    xgboost = pytest.importorskip("xgboost")
-    train, test = frame("adult", "train"), frame("adult", "test")[:ROWS]
-    categories = [name for name in train if train[name].dtype.kind not in "if"]
-    x = train.drop(columns="label").astype(dict.fromkeys(categories, "category"))
-    model = xgboost.XGBClassifier(n_estimators=60, max_depth=5, enable_categorical=True, n_jobs=1)
-    model.fit(x, train.label)
-    model.save_model(folder / "adult.json")
-    y = test.drop(columns="label")
-    for name in categories:
-        y[name] = y[name].astype(x[name].dtype)
-    accuracy = float((model.predict(y) == test.label).mean())
-    return Stranger(folder / "adult.json", write_csv(folder / "adult.csv", named(test, INCOME)), accuracy, "rows")
+def boosted(library: str, name: str) -> Callable[[Path], Stranger]:
+    """Return the builder of a boosted model of a table, with categories of its own, in its library's own file.
 
+    Args:
+        library: "xgboost" or "lightgbm".
+        name: "adult", whose samples are CSV with names of classes, or "german_credit": Parquet with numbers as labels.
+    """
 
-def lightgbm_credit(folder: Path) -> Stranger:
-    """LightGBM's own text file, on German credit; Parquet with numbers as labels."""
-    lightgbm = pytest.importorskip("lightgbm")
-    train, test = frame("german_credit", "train"), frame("german_credit", "test")
-    categories = [name for name in train if train[name].dtype.kind not in "if"]
-    x = train.drop(columns="label").astype(dict.fromkeys(categories, "category"))
-    model = lightgbm.LGBMClassifier(n_estimators=60, num_leaves=15, n_jobs=1, verbose=-1).fit(x, train.label)
-    model.booster_.save_model(folder / "credit.txt")
-    y = test.drop(columns="label")
-    for name in categories:
-        y[name] = y[name].astype(x[name].dtype)
-    test.to_parquet(folder / "credit.parquet", index=False)
-    accuracy = float((model.predict(y) == test.label).mean())
-    return Stranger(folder / "credit.txt", folder / "credit.parquet", accuracy, "rows")
+    def build(folder: Path) -> Stranger:
+        stem = name.removeprefix("german_")
+        boosting = pytest.importorskip(library)
+        train, test = frame(name, "train"), frame(name, "test")[:ROWS]
+        categories = [column for column in train if train[column].dtype.kind not in "if"]
+        x = train.drop(columns="label").astype(dict.fromkeys(categories, "category"))
+        if library == "xgboost":
+            model = boosting.XGBClassifier(n_estimators=60, max_depth=5, enable_categorical=True, n_jobs=1)
+            model.fit(x, train.label).save_model(path := folder / f"{stem}.json")
+        else:
+            model = boosting.LGBMClassifier(n_estimators=60, num_leaves=15, n_jobs=1, verbose=-1)
+            model.fit(x, train.label).booster_.save_model(path := folder / f"{stem}.txt")
+        y = test.drop(columns="label").astype({column: x[column].dtype for column in categories})
+        accuracy = float((model.predict(y) == test.label).mean())
+        if name == "adult":
+            return Stranger(path, write_csv(folder / "adult.csv", named(test, INCOME)), accuracy, "rows")
+        test.to_parquet(data := folder / "credit.parquet", index=False)
+        return Stranger(path, data, accuracy, "rows")
+
+    return build
 
 
 def pipeline_adult(folder: Path) -> Stranger:
@@ -428,8 +426,10 @@ def cifar_onnx(change: str) -> Callable[[Path], Stranger]:
 
 
 BUILDERS: dict[str, Callable[[Path], Stranger]] = {
-    "xgboost-adult": xgboost_adult,
-    "lightgbm-credit": lightgbm_credit,
+    "xgboost-adult": boosted("xgboost", "adult"),
+    "xgboost-credit": boosted("xgboost", "german_credit"),
+    "lightgbm-adult": boosted("lightgbm", "adult"),
+    "lightgbm-credit": boosted("lightgbm", "german_credit"),
     "pipeline-adult": pipeline_adult,
     "skl2onnx-zipmap": zipmap_adult,
     "onnxmltools-xgboost": xgboost_onnx,

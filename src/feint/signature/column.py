@@ -173,7 +173,7 @@ class Column:
         if _is_missing(value):
             return self.codes[""]
         if label not in self.codes:
-            raise UnknownName.among(f"category of {self.name!r}", str(value), self.categories or ())
+            raise UnknownName.among(f"category of {self.name!r}:", str(value), self.categories or ())
         return self.codes[label]
 
 
