@@ -41,7 +41,8 @@ def profile() -> str:
     """Return the table of the steps of one request after the other: microseconds and calls of functions."""
     by = {(row["step"], row["protocol"]): row for row in rows_of("profile")}
     protocols = dict.fromkeys(protocol for _, protocol in by)
-    rows = [["Step", *(head for protocol in protocols for head in (f"{protocol}, µs", "calls"))]]
+    heads = [head for protocol in protocols for head in (f"{protocol}, µs", "calls")]
+    rows = [["Step", *heads]]
     for step in dict.fromkeys(step for step, _ in by):
         cells = [by[step, protocol] for protocol in protocols]
         figures = ((f"{row['us']:.0f}", f"{row['calls']:.0f}" if row["calls"] else "") for row in cells)

@@ -108,23 +108,20 @@ def install(timers: Timers) -> None:
 
 def timed(timers: Timers, step: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function, or a coroutine function, as a step that is timed."""
-    if inspect.iscoroutinefunction(function):
 
-        @functools.wraps(function)
-        async def run(*arguments: Any, **options: Any) -> Any:
-            return await _Timed(timers, step, function(*arguments, **options))
+    @functools.wraps(function)
+    async def wait(*arguments: Any, **options: Any) -> Any:
+        return await _Timed(timers, step, function(*arguments, **options))
 
-    else:
+    @functools.wraps(function)
+    def run(*arguments: Any, **options: Any) -> Any:
+        before = timers.enter(step)
+        try:
+            return function(*arguments, **options)
+        finally:
+            timers.switch(before)
 
-        @functools.wraps(function)
-        def run(*arguments: Any, **options: Any) -> Any:
-            before = timers.enter(step)
-            try:
-                return function(*arguments, **options)
-            finally:
-                timers.switch(before)
-
-    return run
+    return wait if inspect.iscoroutinefunction(function) else run
 
 
 class _Timed:
