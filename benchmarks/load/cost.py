@@ -89,5 +89,5 @@ def ways() -> dict[str, Ask]:
 def measured(ask: Ask, server: Running, n: int) -> dict[str, float]:
     """Return the figures of `n` clients of a server, with the processor time that it took."""
     before = server.process.processor_seconds
-    seen = ask(server, n)
-    return load.row(seen, server.process.processor_seconds - before)
+    asked = ask(server, n)
+    return load.row(asked, server.process.processor_seconds - before)
