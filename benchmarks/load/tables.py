@@ -45,7 +45,7 @@ def profile() -> str:
     rows = [["Step", *heads]]
     for step in dict.fromkeys(step for step, _ in by):
         cells = [by[step, protocol] for protocol in protocols]
-        figures = ((f"{row['us']:.0f}", f"{row['calls']:.0f}" if row["calls"] else "") for row in cells)
+        figures = ([f"{row[key]:.0f}" if row[key] else "" for key in ("us", "calls")] for row in cells)
         rows.append([step, *(figure for pair in figures for figure in pair)])
     return grid(rows)
 

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from contextlib import closing, contextmanager
 
+import numpy as np
 import pytest
 from tests.support.waiting import PATIENCE
 
@@ -15,6 +16,7 @@ from feint.gateway.auth.keyfile import Keys
 from feint.gateway.changes import SHARED, AccountName, ChangeSet, Snapshot
 from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.stores import open_store, sqlite_file
+from feint.gateway.stores.base import snapshot_of
 from feint.gateway.stores.sqlite import SqliteStore
 
 
@@ -346,3 +348,38 @@ def test_a_commit_that_cannot_be_written_leaves_no_transaction_open(path):
         return await add(store)
 
     assert in_a_store(path, scene) == 1
+
+
+def test_accounts_that_another_process_changed_are_read_whole_and_no_others(path):
+    name, unchanged, erased = (AccountName("client", client) for client in ("a", "b", "c"))
+
+    async def scene(store):
+        elsewhere = SqliteStore(path)
+        for client in (name, unchanged, erased):
+            await elsewhere.commit({client: ChangeSet(0, {"budget": 1.0}, writer="first")})
+        known = {client: (await snapshot_of(store, client)) for client in (name, unchanged, erased)}
+        nothing = store.changed(known)
+        rows = {"seen": (False, np.ones((2, 3), np.float32)), "state": (False, np.zeros((1, 4), np.float32))}
+        await elsewhere.commit({name: ChangeSet(1, {"budget": 2.0}, rows=rows, after="first", writer="second")})
+        await elsewhere.erase(erased)
+        await elsewhere.close()
+        return nothing, store.changed(known), await snapshot_of(store, name)
+
+    nothing, changed, whole = in_a_store(path, scene)
+    assert nothing == {}
+    assert list(changed) == [name]
+    account = changed[name]
+    assert (account.version, account.writer, account.totals) == (2, "second", {"budget": 2.0})
+    assert {key: rows.tolist() for key, rows in account.rows.items()} == {
+        key: rows.tolist() for key, rows in whole.rows.items()
+    }
+
+
+def test_accounts_that_cannot_be_read_now_are_left_to_the_commit(path):
+    async def scene(store):
+        await add(store)
+        known = {AccountName("client", "a"): Snapshot()}
+        path.unlink()
+        return store.changed(known)
+
+    assert in_a_store(path, scene) == {}
