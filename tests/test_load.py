@@ -1,11 +1,13 @@
 """The arithmetic of the scenes of `make load`: what they say of a gateway is no better than their sums."""
 
+import asyncio
+import itertools
 import json
 import sys
 
 import numpy as np
 import pytest
-from benchmarks.load import cost, front, load
+from benchmarks.load import cost, front, load, timed
 from benchmarks.load.clients import ClientLog, ExpectedAnswers
 from benchmarks.load.faults import balance
 from benchmarks.load.processes import Server, free_port
@@ -98,6 +100,37 @@ def test_a_request_is_whole_with_any_four_levels(body):
     codec = RequestCodec(ModelSpec("m", Pixels((2, 3)), "p", 2), max_batch=1024, max_body=2**26)
     request = codec.read(sent, it.headers.get("Inference-Header-Content-Length", ""))
     np.testing.assert_allclose(request.x.ravel(), [0, 0.2, 1, 0.4, 0.5, 0.5], atol=1e-6)
+
+
+def test_a_step_is_timed_without_the_steps_that_it_calls(monkeypatch):
+    timers, clock = timed.Timers(), itertools.count()
+    monkeypatch.setattr(timed.time, "thread_time", lambda: float(next(clock)))
+    inner = timed.timed(timers, "inner", lambda: 7)
+    outer = timed.timed(timers, "outer", lambda: inner() + inner())
+    assert outer() == 14
+    assert (timers._seconds["outer"], timers._seconds["inner"]) == (3.0, 2.0)  # one between any two switches
+
+
+def test_a_step_that_waits_is_not_timed_meanwhile_and_ends_as_it_would():
+    timers, waits = timed.Timers(), []
+
+    async def step():
+        await asyncio.sleep(0)
+        raise KeyError
+
+    async def main():
+        asyncio.get_running_loop().call_soon(lambda: waits.append(timers._step))
+        with pytest.raises(KeyError):
+            await timed.timed(timers, "step", step)()
+
+    asyncio.run(main())
+    assert waits == [""]
+    assert timers._step == ""
+    assert timers._seconds["step"] > 0
+
+
+def test_every_step_of_the_profile_is_a_function_of_the_gateway():
+    assert all(callable(getattr(place, name)) for places in timed.STEPS.values() for place, name in places)
 
 
 def test_a_record_replaces_its_own_entry_and_no_other(tmp_path):

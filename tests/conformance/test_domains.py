@@ -13,6 +13,7 @@ from feint.errors import BadInput, UnknownName
 from feint.query import Query
 from feint.signature import Column, Columns, Text, Tokens, domain_like, mark, near
 from feint.signature.domain import NEAR_BITS, NEAR_DISTANCE
+from feint.signature.pixels import low_frequencies
 from feint.transcript import Transcript
 
 CASES = pytest.mark.parametrize("domain", DOMAINS.values(), ids=DOMAINS)
@@ -110,6 +111,20 @@ def test_near_copies_have_near_codes(digits):
     assert (among[~np.eye(len(x), dtype=bool)] <= NEAR_DISTANCE).mean() < 1e-3
     text = Text(20)
     assert len({*near(text.from_strings(["Hi, there!", "hi there", "HI  THERE"])).tolist()}) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 32, 32)])
+def test_low_frequencies_are_those_of_the_cosine_transform_of_the_grey_image(shape):
+    x = np.random.default_rng(1).random((2, *shape), np.float32)
+    cosines = np.cos(np.pi * np.arange(8)[:, None] * (2 * np.arange(32) + 1) / 64)
+    np.testing.assert_allclose(low_frequencies(x).reshape(2, 8, 8), cosines @ x.mean(1) @ cosines.T, atol=1e-3)
+
+
+def test_low_frequencies_know_rows_from_columns():
+    x = np.random.default_rng(1).random((2, 3, 20, 70), np.float32)
+    turned = low_frequencies(x.transpose(0, 1, 3, 2)).reshape(2, 8, 8)
+    np.testing.assert_allclose(low_frequencies(x).reshape(2, 8, 8), turned.transpose(0, 2, 1), atol=1e-3)
+    np.testing.assert_allclose(low_frequencies(x)[:, 0], 32 * 32 * x.mean((1, 2, 3)), rtol=0.05)  # the sum of the grey
 
 
 @CASES
