@@ -416,6 +416,18 @@ def ordinary() -> str:
     return grid(rows)
 
 
+def bursts() -> str:
+    """Return the table of clients who ask in bursts: lengths measured of half, and who of the others is accused."""
+    rows = [
+        ["Victim", "Clients", "Queries in a row that depend on each other", "The others accused, with this `burst`"]
+    ]
+    for row in sorted((row for row in rows_of("ordinary") if "bursts" in row), key=_placed):
+        known = [length for length in row["lengths"] if length]
+        measured = f"{min(known)} to {max(known)}" if known else "not known"
+        rows.append([_victim(row), row["bursts"], measured, f"{row['accused']} of {row['clients']} ({row['burst']})"])
+    return grid(rows)
+
+
 def population() -> str:
     """Return the table of a mixed population, at evidence 1 and at the threshold of the clients of a month before."""
     heads = "Victim|Slices|Accused at 1|Threshold|Accused at it|Bound of the threshold|100% attack queries|50%|25%"
@@ -884,6 +896,7 @@ TABLES = {
     "delays": delays,
     "drift": drift,
     "ordinary": ordinary,
+    "bursts": bursts,
     "population": population,
     "ladder": ladder,
     "promises": promises,
