@@ -627,7 +627,7 @@ def suite(name: str) -> str:
 
 def verdicts() -> str:
     """Return the table of suites: how many of their thefts are to be trusted, and what flags the others."""
-    lines = [["Suite", "Thefts", "Trusted", "Within noise only", "Both", "Flags of the others"]]
+    lines = [["Suite", "Thefts run", "of", "Trusted", "Within noise only", "Both", "Flags of the others"]]
     for name in sorted(path.stem for path in (ROOT / "src/feint/suites").glob("*.toml")):
         if (RESULTS / f"{name}.jsonl").exists():
             results = results_of(name)
@@ -636,7 +636,8 @@ def verdicts() -> str:
             trusted, near = raised.count(set()), raised.count({"within-noise"})
             others = Counter(flag for names in raised if names - {"within-noise"} for flag in sorted(names))
             share = f"{(trusted + near) / len(raised):.0%}"
-            cells = f"{len(raised)}", f"{trusted}", f"{near}", share
+            planned = sum(bool(cell.attack) for cell in load(name).cells())
+            cells = f"{len(raised):,}", f"{planned:,}", f"{trusted}", f"{near}", share
             lines.append([f"`{name}`", *cells, ", ".join(f"{flag} {count}" for flag, count in others.most_common())])
     return grid(lines)
 
