@@ -140,6 +140,7 @@ def _type(kind: Any) -> str:
     kinds = [it for it in (get_args(kind) if isinstance(kind, UnionType) else [kind]) if it is not NoneType]
     names = {Path: "path", str: "text", int: "integer", float: "number", bool: "true or false"}
     names |= {tuple[str, ...]: "list of texts", tuple[int, ...]: "list of integers"}
+    names |= {settings.Place: "path or text", tuple[settings.Place, ...]: "list of paths or texts"}
     return " or ".join(names.get(it, "table") for it in kinds)
 
 

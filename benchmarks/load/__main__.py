@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import cost, faults, front, memory, workers
+from benchmarks.load import cost, faults, front, memory, profile, workers
 from benchmarks.load.progress import print_line
 from benchmarks.record import RESULTS, record
 
@@ -15,6 +15,7 @@ Scene = Callable[[Path], list[dict[str, Any]]]
 MEMORY = functools.partial(memory.rows, minutes=10)
 SCENES: dict[str, Scene] = {
     "cost": cost.rows,
+    "profile": profile.rows,
     "workers": workers.rows,
     "front": front.rows,
     "faults": faults.rows,

@@ -23,13 +23,13 @@ def rows(room: Path) -> list[dict[str, Any]]:
     plain, defended = victims.exported(room)
     with ExitStack() as stack:
         servers = _servers(stack, room, plain, defended)
-        ways = _ways()
-        for ask, server in itertools.product(ways.values(), servers.values()):
+        asks = ways()
+        for ask, server in itertools.product(asks.values(), servers.values()):
             ask(server, CONNECTIONS[-1])  # once to get warm
         rounds = []
-        for number, (protocol, ask), n in itertools.product(range(ROUNDS), ways.items(), CONNECTIONS):
+        for number, (protocol, ask), n in itertools.product(range(ROUNDS), asks.items(), CONNECTIONS):
             for name, server in servers.items():  # beside each other in time: others may use the machine
-                figures = _measured(ask, server, n)
+                figures = measured(ask, server, n)
                 print_line(
                     f"round {number + 1}", name, protocol, f"{n} clients", f"{figures['cpu_ms']:.3f} ms a request"
                 )
@@ -72,7 +72,7 @@ def _servers(stack: ExitStack, room: Path, plain: Path, defended: Path) -> dict[
     }
 
 
-def _ways() -> dict[str, Ask]:
+def ways() -> dict[str, Ask]:
     """Return the load generator of each protocol."""
     x = victims.inputs(victims.DIFFERENT, seed=1)
     binary, text = load.Body.binary(x, "x", "probabilities"), load.Body.json(x, "x", "probabilities")
@@ -86,7 +86,8 @@ def _ways() -> dict[str, Ask]:
     return {"binary": rest(binary), "JSON": rest(text), "gRPC": grpc}
 
 
-def _measured(ask: Ask, server: Running, n: int) -> dict[str, float]:
+def measured(ask: Ask, server: Running, n: int) -> dict[str, float]:
+    """Return the figures of `n` clients of a server, with the processor time that it took."""
     before = server.process.processor_seconds
-    measured = ask(server, n)
-    return load.row(measured, server.process.processor_seconds - before)
+    seen = ask(server, n)
+    return load.row(seen, server.process.processor_seconds - before)

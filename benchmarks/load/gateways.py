@@ -46,9 +46,12 @@ def bare(graph: Path, room: Path) -> Iterator[Running]:
 
 @contextmanager
 def gateway(
-    model: Mapping[str, Any], room: Path, *, store: str, clients: int = 1, workers: int = 1
+    model: Mapping[str, Any], room: Path, *, store: str, clients: int = 1, workers: int = 1, timed: Path | None = None
 ) -> Iterator[Running]:
-    """Run a gateway with one model, `victim`, and as many keys as there are clients."""
+    """Run a gateway with one model, `victim`, and as many keys as there are clients.
+
+    Where it is `timed` (`benchmarks.load.timed`), it writes its figures to that file at the end.
+    """
     rest, grpc = free_port(), free_port()
     room.mkdir(exist_ok=True)
     issued = issue(room / "keys.db", clients)
@@ -59,7 +62,7 @@ def gateway(
         "operator": {"metrics": True, "ui": False, "log": "warning"},
         "models": {MODEL: dict(model)},
     }
-    with _serving(settings, room, rest, workers) as process:
+    with _serving(settings, room, rest, workers, timed) as process:
         yield Running(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", issued)
 
 
@@ -79,9 +82,12 @@ def plain_gateway(graph: Path, room: Path) -> Iterator[Running]:
         yield Running(process, f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", [])
 
 
-def _serving(settings: Mapping[str, Any], room: Path, port: int, workers: int = 1) -> Server:
-    (room / "gateway.toml").write_text(tomli_w.dumps(settings))
-    command = [*SERVE, str(room / "gateway.toml"), "--workers", str(workers)]
+def _serving(settings: Mapping[str, Any], room: Path, port: int, workers: int = 1, timed: Path | None = None) -> Server:
+    file = room / "gateway.toml"
+    file.write_text(tomli_w.dumps(settings))
+    command = [*SERVE, str(file), "--workers", str(workers)]
+    if timed is not None:
+        command = [sys.executable, "-m", "benchmarks.load.timed", str(timed), str(file)]
     return Server(command, port, log=room / "gateway.log")
 
 

@@ -37,6 +37,18 @@ def cost() -> str:
     return grid(rows)
 
 
+def profile() -> str:
+    """Return the table of the steps of one request after the other: microseconds and calls of functions."""
+    by = {(row["step"], row["protocol"]): row for row in rows_of("profile")}
+    protocols = dict.fromkeys(protocol for _, protocol in by)
+    rows = [["Step", *(head for protocol in protocols for head in (f"{protocol}, µs", "calls"))]]
+    for step in dict.fromkeys(step for step, _ in by):
+        cells = [by[step, protocol] for protocol in protocols]
+        figures = ((f"{row['us']:.0f}", f"{row['calls']:.0f}" if row["calls"] else "") for row in cells)
+        rows.append([step, *(figure for pair in figures for figure in pair)])
+    return grid(rows)
+
+
 def workers() -> str:
     """Return the table of two workers beside one."""
     rows = [["Workers", "Clients", "Requests a second", "Times one worker", "CPU ms a request", "p50 ms", "p99 ms"]]
@@ -138,6 +150,7 @@ def _of_the_rest() -> list[tuple[str, str, float, bool]]:
 TABLES: dict[str, Callable[[], str]] = {
     "load_targets": targets,
     "load": cost,
+    "load_profile": profile,
     "load_workers": workers,
     "load_front": front,
     "load_faults": faults,

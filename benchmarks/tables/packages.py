@@ -1,8 +1,8 @@
 """Victims from packages of other projects, `.venv/strangers`, with inputs as their users have them."""
 
+import importlib.metadata
 import json
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,12 +19,21 @@ from feint.errors import MissingData
 from feint.signature import Domain, Pixels, Text, Tokens
 
 ROOT = Path(__file__).parents[2]
-SUFFIXES = {
-    ".py": "python", ".pyi": "python", ".txt": "txt", ".so": "elf", ".json": "json", ".c": "c", ".h": "c",
-    ".html": "html", ".css": "css", ".js": "javascript", ".md": "markdown", ".csv": "csv", ".xml": "xml",
-    ".sh": "shell", ".toml": "toml", ".yaml": "yaml", ".png": "png", ".pyc": "pyc",
+DISTRIBUTIONS = {  # whose files Magika is asked about: of these versions, as lock/dev.txt had them
+    "babel": "2.19.0", "docutils": "0.22.4", "fonttools": "4.68.0", "kubernetes-validate": "1.37.0",
+    "matplotlib": "3.11.2", "networkx": "3.6.1", "numpy": "2.4.6", "onnx": "1.23.2", "pandas": "3.1.1",
+    "playwright": "1.65.2", "plotly": "7.1.0", "pyarrow": "26.0.1", "pyright": "1.1.414", "scikit-learn": "1.9.1",
+    "scipy": "1.17.1", "Sphinx": "9.0.4", "sympy": "1.14.0",
 }  # fmt: skip
-MOST = 700  # files of one suffix
+SUFFIXES = {
+    ".py": "python", ".pyi": "python", ".txt": "txt", ".so": "elf", ".json": "json", ".c": "c", ".cc": "cpp",
+    ".hpp": "cpp", ".cpp": "cpp", ".f90": "fortran", ".f": "fortran", ".html": "html", ".css": "css",
+    ".js": "javascript", ".ts": "typescript", ".md": "markdown", ".rst": "rst", ".csv": "csv", ".xml": "xml",
+    ".sh": "shell", ".ps1": "powershell", ".toml": "toml", ".yaml": "yaml", ".proto": "proto", ".po": "po",
+    ".cmake": "cmake", ".png": "png", ".svg": "svg", ".pdf": "pdf", ".ttf": "ttf", ".woff2": "woff2", ".wav": "wav",
+    ".npy": "npy", ".npz": "npz", ".gz": "gzip", ".onnx": "onnx",
+}  # fmt: skip
+MOST = 1500  # files of one suffix
 
 
 def package(name: str) -> Path:
@@ -37,7 +46,7 @@ def package(name: str) -> Path:
 
 
 def magika() -> tuple[nn.Module, Dataset]:
-    """Google's classifier of file types, and files of this Python installation."""
+    """Google's classifier of file types, and files of other packages, of which each has one version."""
     place = package("magika") / "models" / "standard_v3_3"
     config = json.loads((place / "config.min.json").read_text())
     names = config["target_labels_space"]
@@ -49,10 +58,21 @@ def magika() -> tuple[nn.Module, Dataset]:
 
 
 def _files() -> Iterator[tuple[bytes, str]]:
-    folders = [Path(sysconfig.get_paths()[name]) for name in ("stdlib", "purelib", "include", "data")]
+    """Yield files with their types, each content once. Raises `MissingData` where a package has another version."""
+    files: dict[str, list[importlib.metadata.PackagePath]] = {suffix: [] for suffix in SUFFIXES}
+    for name, version in DISTRIBUTIONS.items():
+        distribution = importlib.metadata.distribution(name)
+        if distribution.version != version:
+            raise MissingData(
+                f"{name} {distribution.version}",
+                f"{version}, whose files the rows are of",
+                f"pip install {name}=={version}",
+            )
+        for file in sorted(distribution.files or ()):
+            if file.hash and file.suffix in files:  # what the installation writes itself has none
+                files[file.suffix].append(file)
     for suffix, label in SUFFIXES.items():
-        files = dict.fromkeys(file for folder in folders for file in sorted(folder.rglob(f"*{suffix}")))
-        contents = dict.fromkeys(file.read_bytes() for file in [*files][: 3 * MOST] if file.is_file())
+        contents = dict.fromkeys(file.read_binary() for file in files[suffix][: 2 * MOST])
         yield from ((content, label) for content in [each for each in contents if len(each) >= 64][:MOST])
 
 
@@ -128,7 +148,7 @@ class Package(NamedTuple):
 
 
 PACKAGES = {
-    "Magika, 214 file types": Package(magika, 5000),  # files of an installation: as many as are asked about
+    "Magika, 214 file types": Package(magika, 5000),  # there are somewhat more files: as many as are asked about
     "RapidOCR, direction of lines": Package(directions, 2200),
     "alt-profanity-check": Package(profanity, 4800),
     "CIFAR-10, ResNet-20": Package(cifar10, 50_000),

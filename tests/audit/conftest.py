@@ -12,8 +12,9 @@ from feint.models.training import Training
 
 
 @pytest.fixture
-def run_cli(run_cli, monkeypatch):
+def run_cli(run_cli, monkeypatch, tmp_path):
     """Run an audit with short trainings and small budgets in an empty directory; its exit code and both streams."""
+    monkeypatch.setenv("FEINT_CACHE", str(tmp_path / "cache"))  # or a server on the same port would seem to be known
     monkeypatch.setattr(sys, "path", list(sys.path))
     quick = Training(epochs=3, least_steps=100, batch_size=32, learning_rate=0.05)
     monkeypatch.setattr(plan, "BUDGETS", (20, 40, 80))

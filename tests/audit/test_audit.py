@@ -133,6 +133,10 @@ def test_a_url_is_asked_once_for_each_input_and_one_that_goes_away_loses_nothing
         assert asked < sent <= inputs
         assert model(line)[0] == 0
         assert server.service.ledger.queries == sent
+        (tmp_path / "toy.toml").write_text(f'url = "{server.url}"\nmodel = "toy"\n')
+        code, _, err = model(f"toy.toml --data digits {QUICK} --out described")
+        assert code == 0, err
+        assert server.service.ledger.queries == sent  # another command, in another directory
         assert model(f"{line} --defense APMSA --out other")[2].count("without gradients") == 1
     assert json.loads((tmp_path / "feint-audit/toy/audit.json").read_text())["partial"] is False
 

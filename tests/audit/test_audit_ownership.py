@@ -69,18 +69,18 @@ def test_evidence_that_is_enough_is_named_so():
 
 
 def test_nothing_is_evidenced_where_nothing_is_known():
-    text, nothing = AuditText("en"), NoOutlook("no copy was trained")
+    text, nothing = AuditText("en"), NoOutlook("claim no copy")
     assert ownership_text.evidence(nothing, text) == ""
-    assert ownership_text.to_json(nothing) == {"known": False, "reason": "no copy was trained"}
+    assert ownership_text.to_json(nothing, text) == {"known": False, "reason": "no copy was trained"}
     assert ownership_text.table(nothing, text)[1] == []
     assert "no copy was trained" in ownership_text.sentences(nothing, text)[0]
 
 
 @pytest.mark.parametrize("phrase", ["claim no copy", "claim interrupted", "claim two classes"])
 def test_why_nothing_is_known_is_said_in_the_owners_language(phrase):
-    (sentence,) = ownership_text.sentences(NoOutlook("in English", phrase), AuditText("zh"))
+    (sentence,) = ownership_text.sentences(NoOutlook(phrase), AuditText("zh"))
     assert not re.search("[a-z]{3}", sentence)
-    (sentence,) = ownership_text.sentences(NoOutlook("in English", phrase), AuditText("en"))
+    (sentence,) = ownership_text.sentences(NoOutlook(phrase), AuditText("en"))
     assert re.search(r"is not known: [a-z].*[a-z]\.$", sentence)
 
 
@@ -104,7 +104,7 @@ def test_copies_of_a_model_with_many_mistakes_repeat_them(stolen):
     assert [(each.budget, each.attack) for each in outcome.copies] == [(b, a) for b in (50, 300) for a in COPIES]
     best = outcome.strongest.evidence
     assert best.agreed / best.compared > 2 * best.control_agreed / best.compared
-    assert ownership_text.to_json(outcome)["copies"][0]["queries"] == 50
+    assert ownership_text.to_json(outcome, AuditText("en"))["copies"][0]["queries"] == 50
 
 
 def test_a_copy_that_failed_is_left_out(stolen):
@@ -113,7 +113,7 @@ def test_a_copy_that_failed_is_left_out(stolen):
     assert isinstance(outcome, OwnershipOutlook)
     assert {each.budget for each in outcome.copies} == {50}
     nothing = outlook(stolen.model, stolen.samples, stolen.plan, stolen.matrix, Results([]), NO_PROGRESS)
-    assert nothing == NoOutlook("no copy was trained")
+    assert nothing == NoOutlook("claim no copy")
 
 
 def test_a_model_without_mistakes_has_no_outlook(stolen, digits):

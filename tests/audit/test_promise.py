@@ -17,6 +17,7 @@ from feint.data import Split
 from feint.defense import Defense, Ladder
 from feint.defenses.access import Refuse, SequentialTest
 from feint.defenses.access.sequential_test import SliceRisk
+from feint.defenses.access.slices import UNCHANGED
 from feint.i18n import LANGUAGES
 from feint.progress import NO_PROGRESS
 from feint.service import Service
@@ -142,7 +143,7 @@ def test_every_number_stands_beside_its_attacker(known, lang):
 
 @pytest.mark.parametrize(("lang", "words"), [("en", "class “spam”"), ("zh", "类别“spam”")])
 def test_slices_are_named_in_the_owners_words(known, lang, words):
-    risks = tuple(SliceRisk(name, False, 40.0, 2.0) for name in ("as they are", "class 1"))
+    risks = SliceRisk(UNCHANGED, False, 40.0, 2.0), SliceRisk("class 1", False, 40.0, 2.0, label=1)
     findings: Any = SimpleNamespace(worst_cases=[])
     accused = replace(known, risks=risks)
     said = " ".join(promise_text.sentences(accused, findings, AuditText(lang), ("ham", "spam")))

@@ -235,6 +235,34 @@ def test_the_probation_of_a_campaign_is_set_by_recorded_newcomers(trained):
 
 
 @pytest.mark.parametrize(
+    ("line", "other"),
+    [
+        (f"train --data digits --network mlp --training '{QUICK}' --out again", "--seed 1"),
+        ("fit 'APGP(top=1)' --victim victim --data digits --out again", "--seed 1"),
+        (f"steal --victim victim --pool digits --budget 60 --training '{QUICK}' --out again", "--defense LabelOnly"),
+        ("mark victim --data digits --rehearsals 0 --out again", "--seed 1"),
+    ],
+)
+def test_a_finished_command_is_not_run_again(trained, line, other):
+    assert trained(line)[0] == 0
+    recipe = next(Path("again").rglob("recipe.toml"))
+    written = recipe.read_text(), recipe.stat().st_mtime_ns
+    code, out, err = trained(line)
+    assert (code, out, err) == (0, "again: finished already\n", "")
+    code, _, err = trained(f"{line} {other}")
+    assert code == 2
+    assert "got --out again, which exists" in err
+    assert (recipe.read_text(), recipe.stat().st_mtime_ns) == written
+
+
+def test_recorded_clients_of_a_method_without_a_level_are_refused_before_its_fit(trained):
+    code, _, err = trained("fit 'APGP(top=1)' --victim victim --data digits --clients none.npz --out apgp")
+    assert code == 2
+    assert "got --clients for APGP" in err
+    assert not Path("apgp").exists()
+
+
+@pytest.mark.parametrize(
     ("line", "says"),
     [
         ("fit 'APGPClosedForm(top=1)' --victim victim --data digits --out apgp", "nothing to fit"),

@@ -22,6 +22,11 @@ def make():
 def paid(rows):
     return [[0.9, 0.1] if row[0] < 40 else [0.1, 0.9] for row in rows]
 
+def shouting(texts):
+    return [[0.1, 0.9] if text[-1:].isupper() else [0.9, 0.1] for text in texts]
+
+shouting.classes, shouting.values = ("quiet", "loud"), "probabilities"
+
 paid.classes, paid.values, paid.price_per_1000, paid.currency = ("good", "bad"), "probabilities", 5, "EUR"
 """
 
@@ -193,3 +198,32 @@ def test_labels_that_are_numbers_of_some_classes_are_these_classes(owner):
     reading = owner_samples("some.npz", victims.load_any("model.toml"))
     assert (reading.split.labels.numpy() == y[rows]).all()
     assert reading.classes == tuple(map(str, range(len(NAMES))))
+
+
+@pytest.fixture
+def letters():
+    """Samples whose last letter is their class; the last two texts are longer than a power of two that holds 95 %."""
+    texts = ["ab" * 10 + "cC"[i % 2] for i in range(60)] + ["a" * 99 + end for end in "cC"]
+    Path("texts.csv").write_text("text,label\n" + "".join(f"{t},{('quiet', 'loud')[t[-1] == 'C']}\n" for t in texts))
+    return texts
+
+
+def test_the_length_of_texts_is_said_and_may_be_another_one(owner, letters):
+    code, out, err = owner("inspect OWNER:shouting --data texts.csv")
+    assert code == 0, err
+    assert "length    32 bytes: longer texts are refused (--length)" in out
+    assert "2 of 62 texts are longer than 32 bytes and were cut" in out
+    code, out, err = owner("inspect OWNER:shouting --data texts.csv --length 100 --out whole.toml")
+    assert code == 0, err
+    assert "accuracy 1.00 on 62 samples" in out
+    assert "were cut" not in out
+    model = victims.load_any("whole.toml")
+    assert model.domain.length == 100
+    assert model.domain.from_strings(letters[-1:]).shape == (1, 100)
+
+
+def test_a_length_of_images_is_refused(owner):
+    code, _, err = owner("inspect OWNER:make --data photos.npz --length 9")
+    assert code == 2
+    assert "got --length 9 for images; expected texts, or sequences of any length; leave it out" in err
+    assert not Path("model.toml").exists()

@@ -180,7 +180,7 @@ def test_real_sets(name, real_data, monkeypatch):
     assert (images.shape, len(images.train), len(images.test), len(images.classes)) == REAL[name]
     assert len(images.pool) >= 900
     data.load.cache_clear()
-    monkeypatch.delattr("feint.data.dataset._save")
+    monkeypatch.delattr("feint.data.decoded_cache._save")
     assert data.load(name).train.fingerprint == images.train.fingerprint  # mapped, and not decoded once more
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.support.redis_servers import redis_server
+from tests.support.waiting import eventually
 
 from feint.gateway.changes import AccountName
 from feint.gateway.ledger_session import LedgerSession
-from feint.gateway.stores import open_store
+from feint.gateway.stores import open_reader, open_store
+from feint.gateway.stores.base import snapshot_of
 
 
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
@@ -60,6 +62,62 @@ def test_an_account_is_shown_and_exported(url, run_cli):
         "totals": {"budget": 2.0, "evidence": 0.5},
         "rows": {"r": [[1.0, 1.0], [1.0, 1.0]]},
     }
+
+
+def test_an_account_of_a_ledger_in_use_is_read_as_its_store_has_it(url):
+    async def scene():
+        store, reader = open_store(url, "toy"), open_reader(url, "toy")
+        session = LedgerSession(store)
+        transaction = session.begin("ann")
+        transaction.add("budget", 1.0)
+        transaction.rows("r").append(np.ones((3, 2)), most=9)
+        assert await session.commit(transaction)
+        for name in AccountName("client", "ann"), AccountName("client", "nobody"):
+            known, read = await snapshot_of(store, name), await reader.account(name)
+            assert (read.version, read.totals, read.writer) == (known.version, known.totals, known.writer)
+            assert {name: rows.tolist() for name, rows in read.rows.items()} == {
+                name: rows.tolist() for name, rows in known.rows.items()
+            }
+        assert await reader.clients() == await store.clients() != []
+        await reader.close()
+        await store.close()
+
+    asyncio.run(scene())
+
+
+def test_a_copy_is_read_and_nothing_is_written_beside_it(tmp_path, run_cli):
+    """As on a disk that takes no writes, which a test of the administrator's cannot forbid."""
+    url = f"sqlite:{tmp_path}/ledger.db"
+    asked(url)
+    (tmp_path / "gateway.toml").write_text(f"ledger.store = '{url}'\nkeys.anonymous = true\nmodels.toy.path = 'x.onnx'")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    for command in "show", "export":
+        code, out, _ = run_cli(f"ledger {command} gateway.toml ann")
+        assert (code, "budget" in out) == (0, True)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+    (tmp_path / "ledger.db").unlink()
+    code, _, error = run_cli("ledger show gateway.toml ann")
+    assert (code, "not there" in error) == (2, True)
+    assert not (tmp_path / "ledger.db").exists()
+
+
+@pytest.mark.redis
+def test_a_replica_that_takes_no_writes_is_read(tmp_path, run_cli):
+    import redis
+
+    folders = [tmp_path / "main", tmp_path / "replica"]
+    for folder in folders:
+        folder.mkdir()
+    with redis_server(folders[0]) as main, redis_server(folders[1]) as replica:
+        asked(main.url)
+        with redis.Redis.from_url(replica.url) as client:
+            client.replicaof("127.0.0.1", str(main.port))
+            eventually(lambda: client.info("replication")["master_link_status"] == "up")
+        (tmp_path / "gateway.toml").write_text(
+            f"ledger.store = '{replica.url}'\nkeys.anonymous = true\nmodels.toy.path = 'x.onnx'"
+        )
+        code, out, _ = run_cli("ledger show gateway.toml ann")
+        assert (code, out) == (0, "budget: 2\nevidence: 0.5\nr: 2 rows\n")
 
 
 def test_a_client_that_is_reset_begins_anew_and_uses_no_token_again(url, run_cli):

@@ -5,6 +5,7 @@ import contextlib
 import pathlib
 import secrets
 import sqlite3
+import threading
 import time
 
 import httpx2
@@ -20,6 +21,7 @@ from feint.gateway.changes import AccountName, ChangeSet, LedgerMark, Outcome
 from feint.gateway.ledger_session import LedgerSession, lost_data
 from feint.gateway.server import app_state
 from feint.gateway.server.bootstrap import load
+from feint.gateway.server.marks import read_marks, write_marks
 from feint.gateway.server.run import running
 from feint.gateway.settings import LedgerSettings, OnnxSettings, Settings
 from feint.gateway.stores.redis import RedisStore
@@ -181,7 +183,7 @@ def test_what_was_lost_while_no_gateway_ran_is_seen_at_the_start(ledger, tmp_pat
         pass
 
 
-@pytest.mark.parametrize("known_by", ["mark", pytest.param("redis", marks=pytest.mark.redis)])
+@pytest.mark.parametrize("known_by", ["mark", "default", pytest.param("redis", marks=pytest.mark.redis)])
 def test_a_start_takes_no_ledger_that_is_known_to_have_lost_data_until_its_operator_does(tmp_path, run_cli, known_by):
     """Or whoever starts a gateway again, as a supervisor does, would give budgets and evidence back."""
     kept = tmp_path / "ledger.mark" if known_by == "mark" else None
@@ -190,7 +192,7 @@ def test_a_start_takes_no_ledger_that_is_known_to_have_lost_data_until_its_opera
             if known_by == "redis":
                 ledger.evict()
                 assert ask(client).status_code == 503
-        if known_by == "mark":
+        if known_by != "redis":
             ledger.empty()
         for _ in range(2):
             with pytest.raises(StoreRolledBack), running(settings(tmp_path, ledger.url, mark=kept)):
@@ -219,6 +221,43 @@ def test_ledger_that_lost_data_before_the_start_is_answered_as_the_settings_say(
     with served(tmp_path, ledger.url, "strongest", mark) as (_, _, records):
         pass
     assert [(record.outcome, record.reason) for record in records] == [("answered", "StoreRolledBack")]
+
+
+def test_a_power_cut_is_no_loss(tmp_path):
+    """The ledger comes back as it was before its last second, and the mark as it was written last."""
+    ledger, mark = SqliteFaults(tmp_path / "ledger.db"), tmp_path / "ledger.db.mark"
+    with served(tmp_path, ledger.url) as (server, client, _):
+        for _ in range(3):
+            server.loop.call_soon_threadsafe(server.opened.keep_marks)
+        ledger.save()
+        assert ask(client).status_code == 200
+        done = threading.Event()
+        server.loop.call_soon_threadsafe(lambda: (server.opened.keep_marks(), done.set()))
+        assert done.wait(60)
+        kept = mark.read_bytes()
+    ledger.restore()
+    mark.write_bytes(kept)
+    with served(tmp_path, ledger.url):
+        pass
+
+
+def test_gateways_of_other_models_keep_their_marks_in_one_file(tmp_path):
+    path = tmp_path / "ledger.mark"
+    write_marks(path, {"one": LedgerMark("a", 1)})
+    write_marks(path, {"other": LedgerMark("a", 2)})
+    write_marks(path, {"other": LedgerMark("a", 3)})
+    assert read_marks(path) == {"one": LedgerMark("a", 1), "other": LedgerMark("a", 3)}
+
+
+@pytest.mark.redis
+def test_a_ledger_without_a_mark_is_warned_of(tmp_path):
+    async def scene(ledger):
+        for mark, warned in (None, True), (tmp_path / "mark", False):
+            state = await load(settings(tmp_path, ledger.url, mark=mark))
+            assert any("no mark" in warning for warning in state.warnings) == warned
+            await state.close()
+
+    in_redis(tmp_path, scene)
 
 
 def test_damaged_mark_is_an_error(ledger, tmp_path):

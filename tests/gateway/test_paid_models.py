@@ -222,6 +222,65 @@ def test_an_answer_is_remembered_though_its_client_has_gone():
     assert asked == [1]
 
 
+def asked_at_once(failures, *requests):
+    """Return the answers to requests that come at one moment, or their errors, and the inputs of each call."""
+    calls = []
+
+    async def source(x):
+        calls.append(x[:, 0, 0, 0].tolist())
+        await asyncio.sleep(0.01)
+        if failures:
+            raise failures.pop()
+        return softmax_of(x)
+
+    async def scene():
+        remembered = RememberedSource(source)
+        together = [remembered(pixels(*values)) for values in requests]
+        return await asyncio.gather(*together, return_exceptions=True)
+
+    return asyncio.run(scene()), calls
+
+
+def test_equal_inputs_of_one_moment_share_a_call():
+    requests = (0.25, 0.5), (0.5, 0.75, 0.5), (0.25,)
+    answers, calls = asked_at_once([], *requests)
+    assert calls == [[0.25, 0.5], [0.75]]
+    for values, answer in zip(requests, answers, strict=True):
+        np.testing.assert_allclose(answer, softmax_of(pixels(*values)), rtol=1e-6)
+
+
+def test_a_request_whose_shared_call_failed_asks_for_itself():
+    failure = CallLimit("more calls", "fewer", "wait")
+    answers, calls = asked_at_once([failure], (0.25, 0.5), (0.5,), (0.5, 0.75))
+    assert answers[0] is failure
+    np.testing.assert_allclose(answers[1], softmax_of(pixels(0.5)), rtol=1e-6)
+    np.testing.assert_allclose(answers[2], softmax_of(pixels(0.5, 0.75)), rtol=1e-6)
+    assert calls[:2] == [[0.25, 0.5], [0.75]]
+
+
+def test_an_answer_under_way_is_forgotten_with_its_model():
+    async def scene():
+        asked, done = [], asyncio.Event()
+
+        async def source(x):
+            asked.append(len(x))
+            await done.wait()
+            return softmax_of(x)
+
+        remembered = RememberedSource(source)
+        first = asyncio.ensure_future(remembered(pixels(0.5)))
+        await asyncio.sleep(0)
+        remembered.forget()
+        second = asyncio.ensure_future(remembered(pixels(0.5)))
+        await asyncio.sleep(0)
+        done.set()
+        await asyncio.gather(first, second)
+        await remembered(pixels(0.5))
+        return asked
+
+    assert asyncio.run(scene()) == [1, 1]
+
+
 def test_the_last_answers_are_remembered_until_another_model_comes(monkeypatch):
     monkeypatch.setattr(paid, "REMEMBERED", 2)
     asked = []

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import ssl
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +18,22 @@ import pytest
 from tests.support.certificates import certificate, expire
 from tests.support.gateways import ANYBODY, ask
 from tests.support.graph_files import whole
+from tests.support.upstreams import upstream
 
 from feint.errors import BadRecipe
 from feint.gateway.auth.keyfile import Keys
 from feint.gateway.server.bootstrap import load
 from feint.gateway.server.run import running
 from feint.gateway.server.server_handle import RunningServer
-from feint.gateway.settings import KeySettings, LedgerSettings, OnnxSettings, OperatorSettings, ServerSettings, Settings
+from feint.gateway.settings import (
+    KeySettings,
+    LedgerSettings,
+    OnnxSettings,
+    OperatorSettings,
+    ServerSettings,
+    Settings,
+    UpstreamSettings,
+)
 from feint.gateway.telemetry.metrics import Metrics
 from feint.gateway.telemetry.observers import Telemetry
 
@@ -115,6 +125,73 @@ def test_renewed_certificates_are_taken_by_both_protocols(settings, tmp_path):
         with grpc.secure_channel(f"localhost:{server.grpc_port}", grpc.ssl_channel_credentials(renewed)) as channel:
             live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
             assert live(b"", timeout=20)
+
+
+def test_a_certificate_is_read_once_at_a_start_and_once_at_a_reload(settings, tmp_path, monkeypatch):
+    certificate(tmp_path, "first")
+    at = ServerSettings(tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem")
+    settings, read, load_chain = replace(settings, server=at), [], ssl.SSLContext.load_cert_chain
+    monkeypatch.setattr(
+        ssl.SSLContext, "load_cert_chain", lambda *given, **more: read.append(1) or load_chain(*given, **more)
+    )
+    with running(settings) as server:
+        renewed = certificate(tmp_path, "second")
+
+        async def make(ledgers):
+            state = await load(settings, ledgers=ledgers)
+            for file in ("cert.pem", "key.pem"):
+                (tmp_path / file).unlink()
+            return state
+
+        asyncio.run_coroutine_threadsafe(server.reload(make), server.loop).result(60)
+        expected = ssl.PEM_cert_to_DER_cert(renewed.decode())
+        assert served(server.rest_port) == served(server.grpc_port) == expected
+    assert len(read) == 2
+
+
+def test_reloads_that_come_while_one_is_slow_are_one_and_the_audit_log_is_opened_at_once(settings, tmp_path):
+    log, made, go = tmp_path / "audit.jsonl", [], asyncio.Event()
+
+    async def main():
+        telemetry = Telemetry(audit_log=log)
+        server = RunningServer(await load(settings), telemetry=telemetry, any_port=True)
+
+        async def make(ledgers):
+            made.append(1)
+            await go.wait()
+            return await load(settings, ledgers=ledgers)
+
+        reloads = [asyncio.ensure_future(server.reload(make)) for _ in range(5)]
+        await asyncio.sleep(0.1)
+        log.rename(tmp_path / "audit.jsonl.1")
+        reloads.append(asyncio.ensure_future(server.reload(make)))
+        await asyncio.sleep(0.1)
+        assert log.exists()
+        assert len(made) == 1
+        go.set()
+        await asyncio.gather(*reloads)
+        await server.opened.close()
+        telemetry.close()
+
+    asyncio.run(main())
+    assert len(made) == 2
+
+
+def test_slow_upstreams_do_not_wait_for_each_other():
+    together = threading.Barrier(3)
+
+    def slow(handler):
+        together.wait(60)
+
+    with upstream() as one, upstream() as two, upstream() as three:
+        servers = one, two, three
+        for server in servers:
+            server.fault = slow
+        models = {
+            f"m{i}": UpstreamSettings(upstream=it.url, upstream_model="toy", output="p") for i, it in enumerate(servers)
+        }
+        with running(Settings(models, **ANYBODY)) as gateway:
+            assert gateway.gateway.ready
 
 
 @pytest.mark.parametrize(("days", "warned"), [(30, ""), (2, "expires in 2 days"), (-1, "has expired")])

@@ -82,7 +82,16 @@ def test_a_whole_file(folder):
     }
 
 
+def test_models_and_defenses_that_are_files_begin_at_the_folder(folder):
+    (folder / "runs").mkdir()
+    table = written(folder, '[models.a]\ntorch = "runs"\ndefense = ["runs", "APGP(top=1)"]')
+    model = read(table).models["a"]
+    assert model == TorchSettings(torch=str(folder / "runs"), defense=(str(folder / "runs"), "APGP(top=1)"))
+
+
 WRONG = {
+    "[models.a]\ntorch = 5": r"\[models.a\] torch = 5 .*; expected a text; change",
+    "[models.a]\ntorch = 'x'\ndefense = 'y'": r"\[models.a\] defense .*; expected a list, each a text; change",
     "[server]\nport = 1": r"'port' of \[server\].*'rest_port'",
     "[servers]\nhost = 'x'": r"'servers' of settings.*'server'",
     "[server]\nrest_port = '80'": r"\[server\] rest_port \(Expected `int`, got `str`\)",

@@ -20,7 +20,7 @@ from tests.support.upstreams import upstream
 
 from feint.errors import BadRecipe, MissingData
 from feint.gateway.backends.upstream import upstream_at
-from feint.gateway.server import bootstrap
+from feint.gateway.server.certificates import read_certificate
 from feint.gateway.server.run import running
 from feint.gateway.settings import ServerSettings, Settings, UpstreamSettings
 from feint.openinference import proto
@@ -185,7 +185,7 @@ def test_no_passphrase_is_asked_for_at_a_terminal(way, tmp_path):
 
     def opened():
         if way == "server":
-            bootstrap.tls(ServerSettings(tls_cert=cert, tls_key=key))
+            read_certificate(ServerSettings(tls_cert=cert, tls_key=key))
         else:
             upstream_at(UpstreamSettings(upstream=f"{way}://127.0.0.1:1", client_cert=cert, client_key=key), "toy")
 

@@ -9,13 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from tests.support.open_inference import served
 from tests.support.suspects import now
 from tests.support.time_stamps import authority
 
 from feint import victims
 from feint.cli import main
-from feint.ownership import Mark
+from feint.data.files import samples_at
+from feint.defenses.boundary import ClassFeatureWatermark, MarginWatermark
+from feint.models.networks import Network
+from feint.models.training import Training
+from feint.ownership import Mark, trained_mark
 from feint.recipes.store import RECIPE
 from feint.service import Service
 from feint.victims import ClassOutputs, PixelInputs
@@ -159,6 +164,46 @@ def test_an_authority_dates_marks_that_the_owners_clock_had_dated(made, tmp_path
     assert (by_clock["authority"], by_clock["verified"]) == ("", False)
     assert (by_authority["authority"], by_authority["verified"]) == (url, True)
     assert "without a certificate" in [*said.values()][2][2]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "source", "option"),
+    [
+        (MarginWatermark(count=30, training=Training(epochs=1)), "train", ""),
+        (ClassFeatureWatermark(count=30, training=Training(epochs=1)), "pool", "--outliers digits/pool"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_model_with_a_watermark_has_its_trained_mark_as_well(made, digits, recipe, source, option):
+    code, out, err = made(f"fit '{recipe!r}' --victim victim --data digits --out model {option}")
+    assert code == 0, out + err
+    code, out, err = made("mark model --data digits --out marked2 --rehearsals 0")
+    assert (code, "of its 30 labels" in err) == (0, True), out + err
+    mark, wanted = Mark.load("marked2/trained_mark"), trained_mark(recipe, getattr(digits, source), 10)
+    assert torch.equal(mark.x, wanted.x)
+    assert mark.labels.tolist() == wanted.labels.tolist()
+    assert Path("marked2/triggers").is_dir()
+    notes = Path(f"model/{RECIPE}")
+    chosen = recipe.triggers(getattr(digits, source), 10)[0].fingerprint
+    notes.write_text(notes.read_text().replace(chosen, "0" * 16))  # as if the data had been others
+    code, _, err = made("mark model --data digits --out marked3")
+    assert (code, "restore the data" in err, Path("marked3").exists()) == (2, True, False)
+
+
+def test_two_classes_have_a_trained_mark(run_cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{i % 7},{i % 5},{'yes' if i % 7 + i % 5 > 5 else 'no'}" for i in range(300)]
+    Path("rows.csv").write_text("\n".join(["a,b,label", *rows]) + "\n")
+    domain = samples_at("rows.csv").split.domain
+    victims.save("victim", Network("logistic", domain, 2).build(0))
+    code, out, err = run_cli("mark victim --data rows.csv --out marked --expect-accuracy 0.1")
+    assert (code, "a model of 2 classes" in err) == (2, True), out + err
+    line = "--data rows.csv --expect-accuracy 0.1"
+    code, out, err = run_cli(f"fit MarginWatermark(count=20) --victim victim {line} --out model")
+    assert code == 0, out + err
+    code, out, err = run_cli(f"mark model {line} --out marked")
+    assert code == 0, out + err
+    assert [place.name for place in sorted(Path("marked").iterdir())] == ["ordinary_inputs", "trained_mark"]
 
 
 def test_controls_are_trained_once(made):

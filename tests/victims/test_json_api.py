@@ -399,7 +399,7 @@ def test_answers_that_do_not_fit_are_refused(pointers, answer, message):
         ("url = 'http://h'\ntemplat = '1'\nclasses = ['a', 'b']\n", "key of victim.toml 'templat'.*'template'"),
         (
             "url = 'http://h'\ntemplate = '[\"$row\"]'\nclasses = ['a', 'b']\nrate = 'x'\n",
-            "rate = 'x'; expected a value",
+            "rate = 'x'; expected a number",
         ),
         (
             "url = 'http://h'\ntemplate = '[\"$row\"]'\nclasses = ['a', 'b']\nbatch = 0\n",

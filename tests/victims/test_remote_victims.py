@@ -1,5 +1,8 @@
 """Remote predictors as victims: each input is sent once, and a server that is gone is not asked again."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -102,3 +105,19 @@ def test_a_server_that_came_back_is_asked_again(monkeypatch):
     with pytest.raises(Unreachable):
         model(x)
     assert model(x).shape == (2, 3)
+
+
+def test_equal_inputs_of_several_threads_share_a_call():
+    asked = []
+
+    def ask(x):
+        asked.extend(x[:, 0, 0, 0].tolist())
+        time.sleep(0.05)
+        return torch.full((len(x), 2), 0.5), None
+
+    model = victims.FromAnswers(ask, name="s", domain=Pixels((1, 1, 1)), classes=2)
+    x = torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1)
+    with ThreadPoolExecutor(4) as threads:
+        answers = [*threads.map(model, [x, x.flip(0), x[:1], x])]
+    assert [len(answer) for answer in answers] == [2, 2, 1, 2]
+    assert asked == [0.0, 1.0]

@@ -41,7 +41,7 @@ def to_json(name: str, audit: Audit, findings: Findings, settings: dict[str, Any
                            "points_below": round(100 * findings.margin, 4), "settings": settings,
                            "reason": text("gap").join(advice)},
         "promise": promise_text.to_json(audit.promise),
-        "ownership": ownership_text.to_json(audit.ownership),
+        "ownership": ownership_text.to_json(audit.ownership, text),
         "flags": [{"name": flag.name, "numbers": list(flag.numbers), "reason": text.flag(flag)}
                   for flag in findings.flags],
         "standards": [asdict(check) for check in standard_checks(findings, audit.ownership, text)],

@@ -1,7 +1,7 @@
 """Evidence that a claim of ownership would have: for the copies that an audit trained, by the model's mistakes."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -93,12 +93,10 @@ class NoOutlook:
     """Reason why nothing is known of a claim.
 
     Attributes:
-        reason: The reason.
-        phrase: Name of the same in texts.toml; "" for the text of an error.
+        reason: Name of a text in texts.toml, or the text of an error.
     """
 
     reason: str
-    phrase: str = field(default="", compare=False)
 
 
 def outlook(
@@ -132,9 +130,9 @@ def outlook(
         and (cell.defense, cell.attack, cell.budget, cell.seed) in scored
     ]  # fmt: skip
     if not cells:
-        return NoOutlook("no copy was trained", "claim no copy")
+        return NoOutlook("claim no copy")
     if plan.surrogate.classes == 2:  # all models that are wrong give the same label
-        return NoOutlook("in two classes all models that are wrong give the same label", "claim two classes")
+        return NoOutlook("claim two classes")
     try:
         mark = SameMistakes(most=len(samples.judge), least=1).mark(victim, samples.judge)
     except BadInput as error:

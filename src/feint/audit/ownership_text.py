@@ -27,7 +27,7 @@ def screen(known: OwnershipOutlook | NoOutlook, text: AuditText) -> str:
 def summary(known: OwnershipOutlook | NoOutlook, text: AuditText) -> str:
     """Return the sentence on the evidence against the copy against which there is most."""
     if isinstance(known, NoOutlook):
-        return text("claim unknown", reason=text(known.phrase) if known.phrase else known.reason)
+        return text("claim unknown", reason=text.word(known.reason))
     strongest = known.strongest
     return text(
         "claim enough" if known.is_enough(strongest) else "claim little", mistakes=f"{known.mistakes:,}",
@@ -75,10 +75,10 @@ def _power(copy: CopyEvidence) -> str:
     return f"10^{copy.evidence.log_e / math.log(10):.1f}"
 
 
-def to_json(known: OwnershipOutlook | NoOutlook) -> dict[str, Any]:
+def to_json(known: OwnershipOutlook | NoOutlook, text: AuditText) -> dict[str, Any]:
     """Return the JSON of the evidence."""
     if isinstance(known, NoOutlook):
-        return {"known": False, "reason": known.reason}
+        return {"known": False, "reason": text.word(known.reason)}
     return {
         "known": True, "mistakes": known.mistakes, "samples": known.samples, "innocents": known.innocents,
         "alpha": known.policy.alpha, "most_false": known.policy.most_false, "controls_needed": known.controls_needed,

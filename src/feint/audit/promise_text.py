@@ -1,12 +1,13 @@
 """Sentences and table of what an owner may promise."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from feint.audit.findings import Findings
 from feint.audit.promise import ACCOUNTS, WANTED, EvasionResult, NoPromise, Promise
 from feint.audit.text import AuditText, Rows
+from feint.defenses.access.sequential_test import SliceRisk
+from feint.defenses.access.slices import UNCHANGED
 
 NAMES = {name: f"promise {name}" for name in ("pool", "selected", "stepped", "blended", "mixed", "filled", "task")}
 
@@ -92,19 +93,17 @@ def _slices(known: Promise, text: AuditText, classes: Sequence[str]) -> list[str
     if known.risks is None:
         return [text("promise slices unknown")]
     accused = text("semicolon").join(
-        text("promise slice", name=_slice_name(risk.name, text, classes), queries=f"{risk.queries:,.0f}")
+        text("promise slice", name=_slice_name(risk, text, classes), queries=f"{risk.queries:,.0f}")
         for risk in known.accused_slices
     )
     return [text("promise slices", slices=accused)] if accused else [text("promise slices none")]
 
 
-def _slice_name(name: str, text: AuditText, classes: Sequence[str]) -> str:
+def _slice_name(risk: SliceRisk, text: AuditText, classes: Sequence[str]) -> str:
     """Return a slice in words: a class by its name, and changes as recipes spell them."""
-    number = re.fullmatch(r"class (\d+)", name)
-    if number is not None:
-        k = int(number[1])
-        return text("promise slice class", name=classes[k] if k < len(classes) else k)
-    return text("promise slice ordinary") if name == "as they are" else name
+    if risk.label is not None:
+        return text("promise slice class", name=classes[risk.label] if risk.label < len(classes) else risk.label)
+    return text("promise slice ordinary") if risk.name == UNCHANGED else risk.name
 
 
 def _unaccused(known: Promise, text: AuditText) -> list[str]:

@@ -203,7 +203,7 @@ def _run(
     except KeyboardInterrupt:
         results, interrupted = _finished_rows(matrix, folder / "rows"), True
     if interrupted:
-        claimable: OwnershipOutlook | NoOutlook = NoOutlook("the audit was interrupted", "claim interrupted")
+        claimable: OwnershipOutlook | NoOutlook = NoOutlook("claim interrupted")
     else:
         claimable = outlook(victim, samples, plan, matrix, results, progress)
     return Audit(request, victim, setup, results, promised, claimable, interrupted)

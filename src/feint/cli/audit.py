@@ -102,7 +102,7 @@ def audit(
     name = _name(victim, url, model)
     folder = out or Path("feint-audit") / name
     target = (
-        _remote_victim(victim, url, model, key, folder, data, label, input, output) if url or not victim
+        _remote_victim(victim, url, model, key, data, label, input, output) if url or not victim
         else load_victim(victim, data, network, label, max_calls=max_calls)
     )  # fmt: skip
     if url and isinstance(target, FromAnswers):
@@ -152,22 +152,18 @@ def _remote_victim(
     url: str | None,
     model: str | None,
     keys: tuple[str, ...],
-    folder: Path,
     data: str,
     label: str | None,
     input: str | None,
     output: str | None,
 ) -> "FromAnswers":
-    """Return the model of a server, whose answers are stored in the audit's directory."""
+    """Return the model of a server, whose answers are kept."""
     from feint.client import RemoteService
-    from feint.recipes.recipe import short_hash
-    from feint.victims import FromAnswers
+    from feint.victims.served import keep_answers
 
     if url is None or model is None or victim is not None:
         expected = "a model, or --url URL --model NAME"
         raise BadInput("no model" if victim is None else "two models", expected, "name one of them, whole")
     domain, classes = task_of(data, label)
     server = RemoteService(url, model=model, keys=keys, input=input, output=output, domain=domain, classes=len(classes))
-    ask = server.oracle(budget=sys.maxsize).try_ask
-    answers = folder / ".work" / "endpoint" / short_hash(server.name)
-    return FromAnswers(ask, name=server.name, domain=server.domain, classes=server.classes, folder=answers)
+    return keep_answers(server, input=input or "", output=output or "")

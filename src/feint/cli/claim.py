@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feint.cli.app import OWN, ApiKeys, app
-from feint.cli.common import limit_calls, load_victim, require_at_least
+from feint.cli.common import continued, limit_calls, load_victim, require_at_least
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -91,7 +91,6 @@ def claim(
     from feint.ownership.mark import load_marks
     from feint.ownership.text import ClaimText
     from feint.paid.meter import Meter
-    from feint.transcript import Transcript
 
     text, policy, marks = ClaimText(lang), Policy(alpha, most_false, fdr), load_marks(mark)
     since = None if appeared is None else _moment(appeared)
@@ -107,16 +106,9 @@ def claim(
     innocents = load_controls(controls, domain)
     known, meter = _transcript(suspect, model, marks, out), Meter(price_per_1000, currency)
     asked = _asked(suspect, domain, model, key, network, require_at_least(1, budget, "questions"), meter)
-    earlier = Transcript.load(known, asked.name) if known is not None and known.exists() else None
-    oracle = asked.oracle(earlier)
-    oracle.transcript.source = asked.name
-    with bars() as progress:
+    with continued(asked.oracle, known, asked.name) as oracle, bars() as progress:
         answers = control_answers(innocents, [*marks.values()], progress=progress)
-        try:
-            result = _decide(oracle, [*marks.values()], answers, commitment=committed, appeared=since, policy=policy)
-        finally:
-            if known is not None:
-                oracle.transcript.extend(known, earlier)
+        result = _decide(oracle, [*marks.values()], answers, commitment=committed, appeared=since, policy=policy)
     table = output.to_json(suspect, result, text)
     if out is not None:
         output.write(out, suspect, result, text)

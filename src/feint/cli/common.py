@@ -1,7 +1,7 @@
 """Helpers of several commands: checks of options, work directories and victims."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,14 +14,32 @@ if TYPE_CHECKING:
     from feint.data import Split
     from feint.data.files import Reading
     from feint.models.networks import Network
+    from feint.oracle import Oracle
     from feint.paid.meter import Meter
     from feint.signature import Domain
+    from feint.transcript import Transcript
 
 
 def require_new(out: Path) -> None:
     """Raise `BadInput` if --out exists."""
     if out.exists():
         raise BadInput(f"--out {out}, which exists", "a new directory", "choose another, or delete it to run again")
+
+
+def is_finished(out: Path, made_of: str) -> bool:
+    """Return whether --out was made of the same already, and print that it was; anything else raises `BadInput`.
+
+    Args:
+        out: Directory that `store.save` wrote, or of several such directories.
+        made_of: Fingerprint of all that determines its content, which was stored as a note.
+    """
+    from feint.recipes import store
+
+    if not any(store.notes(file.parent).get("made_of") == made_of for file in sorted(out.rglob(store.RECIPE))[:1]):
+        require_new(out)
+        return False
+    print(f"{out}: finished already")
+    return True
 
 
 def require_at_least(least: int, number: int, name: str) -> int:
@@ -42,6 +60,30 @@ def work_directory(out: Path) -> Iterator[Path]:
     with cached_in(folder):
         yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def continued(make: "Callable[[Transcript | None], Oracle]", file: Path | None, source: str) -> Iterator["Oracle"]:
+    """Yield an oracle that goes on from the answers in a file, and leave all answers there, also after an error.
+
+    Args:
+        make: Makes the oracle, from earlier answers or None.
+        file: File of the answers; None keeps none.
+        source: Who answers. A file with answers of another raises `BadInput`, a damaged one `DamagedFile`.
+
+    Yields:
+        The oracle.
+    """
+    from feint.transcript import Transcript
+
+    earlier = Transcript.load(file, source) if file is not None and file.exists() else None
+    oracle = make(earlier)
+    oracle.transcript.source = source
+    try:
+        yield oracle
+    finally:
+        if file is not None:
+            oracle.transcript.extend(file, earlier)
 
 
 def person() -> str:
@@ -166,6 +208,17 @@ def owner_samples(place: str, model: "nn.Module", label: str | None = None) -> "
         place if Path(place).exists() else place.partition("/")[0], victims.domain_of(model),
         classes=victims.label_classes(model), label=label,
     )  # fmt: skip
+
+
+def outlier_inputs(name: str, inputs: "Split", seed: int) -> "Split":
+    """Return inputs of another task: those of a data set, or made up of the task's by `seed`, "marginals" or "uniform".
+
+    Errors as in `parse_split`.
+    """
+    from feint.data import pools
+    from feint.data.made_up import MADE_UP, made_up
+
+    return made_up(inputs, name, 1 + seed) if name in MADE_UP else pools.parse_split(name)
 
 
 def task_of(place: str, label: str | None = None) -> "tuple[Domain, Sequence[str]]":

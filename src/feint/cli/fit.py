@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feint.cli.app import PROTECT, app
-from feint.cli.common import check_victim, load_victim, owner_split, require_new, work_directory
+from feint.cli.common import check_victim, is_finished, load_victim, outlier_inputs, owner_split, work_directory
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -66,13 +66,12 @@ def fit(
     """
     import feint
     from feint.cli.terminal import bars
-    from feint.data import pools
-    from feint.data.made_up import MADE_UP, made_up
     from feint.defense import Defense
     from feint.defenses.boundary import Boundary
     from feint.fitting import Fittable
     from feint.models.networks import Classifier
     from feint.recipes import registry, store
+    from feint.recipes.recipe import fingerprint
 
     recipe = registry.parse(method)
     if slices:
@@ -86,54 +85,61 @@ def fit(
             f"{type(recipe).__name__} for {victim}", "a network of Feint, whose weights it trains further",
             "choose a defense of answers, like APGP(top=1)",
         )  # fmt: skip
-    options: dict[str, Any] = {"outliers": None, "seed": seed}
-    if outliers in MADE_UP:
-        options["outliers"] = made_up(inputs, outliers, 1 + seed)
-    elif outliers:
-        options["outliers"] = pools.parse_split(outliers)
-    require_new(out)
+    options: dict[str, Any] = {"outliers": outliers and outlier_inputs(outliers, inputs, seed), "seed": seed}
+    recorded = _recorded(recipe, model, clients, client) if clients else None
+    victim_print = feint.victims.fingerprint(model)
+    made_of = fingerprint([repr(recipe), victim_print, *map(repr, (inputs, *options.values(), recorded)), share])
+    if is_finished(out, made_of):
+        return
     check_victim(model, inputs, victim, data, expect_accuracy, classes)
     with bars() as progress, work_directory(out):
         if isinstance(recipe, Boundary):
             assert isinstance(model, Classifier)
             new, record = recipe.retrain(model, inputs, **options, progress=progress)
-            feint.victims.save(out, new, data=data, **record)
+            feint.victims.save(out, new, data=data, outliers_of=outliers, made_of=made_of, **record)
             print(f"{out}: a new victim by {recipe!r}")
         else:
             fitted = recipe.fit(model, inputs, **options, progress=progress)
             about = {}
-            if clients:
-                fitted, about = _for_clients(fitted, model, clients, client, share)
-            victim_print = feint.victims.fingerprint(model)
-            store.save(out, fitted, data=data, outliers=outliers, victim=victim_print, **about)
+            if recorded is not None:
+                fitted, level = _for_clients(fitted, model, recorded, share)
+                about = {"calibrated_on": clients, **level}
+            store.save(out, fitted, data=data, outliers=outliers, victim=victim_print, made_of=made_of, **about)
             print(f"{out}: {fitted!r}")
             print("".join(f"  {name.replace('_', ' ')}: {value}\n" for name, value in about.items()), end="")
             for line in _risks(fitted, model, inputs):
                 print(line)
 
 
-def _for_clients(
-    recipe: object, model: "nn.Module", place: str, column: str, share: float
-) -> "tuple[SequentialTest | Campaign, dict[str, Any]]":
-    """Return a test or a campaign with the level that recorded clients set, and where that comes from."""
+def _recorded(recipe: object, model: "nn.Module", place: str, column: str) -> "Split":
+    """Return recorded queries of honest clients, each labelled by its client in this column."""
     from feint.data.files import samples_at
     from feint.defenses.access import Campaign, SequentialTest
-    from feint.defenses.access.recorded import for_clients, for_newcomers
     from feint.victims import domain_of
 
     if not isinstance(recipe, SequentialTest | Campaign):
         raise BadInput(
             f"--clients for {recipe!r}", "SequentialTest or Campaign, whose level they set", "leave --clients out"
         )
-    recorded = samples_at(place, domain_of(model), label=column).split
+    return samples_at(place, domain_of(model), label=column).split
+
+
+def _for_clients(
+    recipe: object, model: "nn.Module", recorded: "Split", share: float
+) -> "tuple[SequentialTest | Campaign, dict[str, Any]]":
+    """Return a test or a campaign with the level that recorded clients set, and notes on it."""
+    from feint.defenses.access import Campaign, SequentialTest
+    from feint.defenses.access.recorded import for_clients, for_newcomers
+
     if isinstance(recipe, Campaign):
         fitted, calibrated = for_newcomers(recipe, model, recorded, share)
         promise = {"changed": f"{calibrated.average:.2%} of a newcomer's answers during an alarm, on average"}
     else:
+        assert isinstance(recipe, SequentialTest)
         fitted, calibrated = for_clients(recipe, model, recorded, share)
         bound = f"{calibrated.average:.2%} on average, at most {calibrated.bound:.2%} with confidence 95 %"
         promise = {"probability": bound}
-    about = {"calibrated_on": place, "clients": calibrated.clients, "queries": len(recorded), "share": share}
+    about = {"clients": calibrated.clients, "queries": len(recorded), "share": share}
     return fitted, about | {"level": calibrated.level} | promise
 
 

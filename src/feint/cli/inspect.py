@@ -24,6 +24,7 @@ def inspect(
     network: str | None = None,
     classes: str | None = None,
     padding: int | None = None,
+    length: int | None = None,
     expect_accuracy: float | None = None,
     max_calls: int | None = None,
     out: Path = Path("model.toml"),
@@ -44,11 +45,14 @@ def inspect(
         classes: Names of the model's classes in the order of its scores, like "cat,dog", or a text file with a name a
             line. Without them the order is measured where the model does not name its classes.
         padding: Token that fills sequences up (default: the one that most samples end with).
+        length: Greatest length of a text in bytes, or of a sequence in tokens, that is asked about and served (default:
+            the power of two that holds 95 % of the samples whole).
         expect_accuracy: Accuracy that the model has on the samples, like 0.93; it may be no better than chance.
         max_calls: Ceiling on the calls to a paid model; 100 are made at most.
         out: File to write.
     """
     from feint.cli.common import limit_calls, named_network
+    from feint.signature import Text
     from feint.victims import ModelFile, load_raw
     from feint.victims.inspection import inspect_model, read_samples
 
@@ -63,11 +67,13 @@ def inspect(
     if data is None:
         inspection = inspect_model(raw)
     else:
-        samples = read_samples(raw, data, label=label, padding=padding)
+        samples = read_samples(raw, data, label=label, padding=padding, length=length)
         for remark in samples.remarks:
             print(f"  samples   {remark.text()}")
         named = bool(samples.assignments) and samples.assignments[0].rule == "name"
         inspection = inspect_model(raw, samples.split, samples.classes, named=named, expected=expect_accuracy)
+        if isinstance(samples.split.domain, Text):
+            print(f"  length    {samples.split.domain.length:,} bytes: longer texts are refused (--length)")
     _print_inspection(inspection)
     place = model if ":" in model and not Path(model).exists() else os.path.relpath(model, out.parent)
     ModelFile(place, inspection.adapter, known, inspection.evidence).write(out)

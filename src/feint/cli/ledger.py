@@ -178,7 +178,8 @@ def _account(settings: Path, client: str, model: str, *, group: bool, reset: boo
     from feint.gateway.settings_file import read
 
     table, name = read(settings), _name(client, group)
-    account = asyncio.run(accounts.read(table, _model(table, model), name, reset=reset))
+    read = accounts.reset if reset else accounts.read
+    account = asyncio.run(read(table, _model(table, model), name))
     if reset:
         accounts.enter(table, "account reset", person(), **{name.kind: name.name})
     return account

@@ -2,10 +2,25 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from feint.cli.app import OWN, app
-from feint.cli.common import check_victim, load_victim, require_at_least, require_new, task_inputs, work_directory
+from feint.cli.common import (
+    check_victim,
+    is_finished,
+    load_victim,
+    outlier_inputs,
+    owner_split,
+    require_at_least,
+    task_inputs,
+    work_directory,
+)
 from feint.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from feint.ownership.mark import Mark
 
 
 @app.command(group=OWN)
@@ -25,8 +40,9 @@ def mark(
     """Find inputs by whose labels copies of a model are recognised. The model is not changed.
 
     Two kinds: mistakes of the model, which copies repeat, and blends of inputs with a label of neither. Copies and
-    innocent models are trained to choose those that tell them apart. Ordinary inputs beside them judge the controls of
-    a claim. Keep the directory secret, and commit to it before a suspect appears: `feint commit`.
+    innocent models are trained to choose those that tell them apart. A model that `feint fit` trained with a watermark
+    has its trained mark as well. Ordinary inputs beside them judge the controls of a claim. Keep the directory secret,
+    and commit to it before a suspect appears: `feint commit`.
 
     Example: `feint mark runs/victim --data digits --out runs/marked`
 
@@ -43,27 +59,32 @@ def mark(
         max_calls: Ceiling on the calls to a paid model.
 
     Raises:
-        BadInput: The model has two classes, or no kind finds enough inputs.
+        BadInput: The model has two classes and no trained mark, or no kind finds enough inputs.
     """
     from feint import victims
     from feint.cli.terminal import bars
-    from feint.ownership.mark import check_classes
+    from feint.ownership.mark import can_differ, check_classes
     from feint.ownership.mistakes import SameMistakes
     from feint.ownership.ordinary import OrdinaryInputs
     from feint.ownership.rehearsal import rehearse
     from feint.ownership.triggers import Triggers
+    from feint.recipes.recipe import fingerprint
     from feint.recipes.store import atomic_write
 
     victim = load_victim(model, data, network, label, max_calls=max_calls)
     inputs = task_inputs(data, victim, label)
-    check_classes(victims.classes_of(victim, inputs.train.domain))
-    require_new(out)
+    classes, count = victims.classes_of(victim, inputs.train.domain), require_at_least(0, rehearsals, "rehearsals")
+    marks, reasons = _trained_marks(model, victim, classes, label), []
+    if not marks:
+        check_classes(classes)
+    model_print, parts = victims.fingerprint(victim), (inputs.train, inputs.pool, inputs.held_out)
+    made_of = fingerprint([model_print, *map(repr, (*parts, *marks)), rehearsals, seed])
+    if is_finished(out, made_of):
+        return
     check_victim(victim, inputs.held_out, model, data, expect_accuracy, inputs.classes)
-    marks, reasons = [], []
     with bars() as progress, work_directory(out):
         cast = rehearse(
-            victim, inputs.train, inputs.pool, require_at_least(0, rehearsals, "rehearsals"),
-            seed=seed, progress=progress,
+            victim, inputs.train, inputs.pool, count if can_differ(classes) else 0, seed=seed, progress=progress,
         )  # fmt: skip
         for kind in (SameMistakes(seed=seed), Triggers(seed=seed)):
             try:
@@ -77,5 +98,35 @@ def mark(
     marks.append(OrdinaryInputs(seed=seed).mark(victim, inputs.held_out))
     with atomic_write(out) as partial:
         for each in marks:
-            each.save(partial / each.method.replace(" ", "_"), model=victims.fingerprint(victim), data=data)
+            each.save(partial / each.method.replace(" ", "_"), model=model_print, data=data, made_of=made_of)
     print(f"{out}: {', '.join(f'{len(each):,} {each.method}' for each in marks)}")
+
+
+def _trained_marks(place: str, model: "nn.Module", classes: int, label: str | None) -> "list[Mark]":
+    """Return the mark that `feint fit` trained a model with, of the inputs that its notes name; none for others.
+
+    Raises:
+        BadInput: These inputs are not there any more as they were.
+    """
+    from feint.ownership.carried import Watermark, trained_mark
+    from feint.ownership.selection import labels_of
+    from feint.recipes import registry, store
+
+    if not (Path(place) / store.RECIPE).is_file() or "method" not in (notes := store.notes(place)):
+        return []
+    recipe = registry.parse(notes["method"])
+    if not isinstance(recipe, Watermark):
+        return []
+    inputs, source = owner_split(notes["data"], model, label)[0], notes["data"]
+    if "outliers_of" in notes:
+        source = notes["outliers_of"]
+        inputs = outlier_inputs(source, inputs, notes["seed"])
+    if (triggers := repr(recipe.triggers(inputs, classes)[0])) != notes["outliers"]:
+        raise BadInput(
+            f"{source}, where the watermark of {place} would be {triggers}", f"{notes['outliers']}, as it was learned",
+            "restore the data of feint fit",
+        )  # fmt: skip
+    mark = trained_mark(recipe, inputs, classes)
+    learned = int((labels_of(model, mark.x).numpy() == mark.labels).sum())
+    print(f"feint: {mark.method}: {place} itself gives {learned:,} of its {len(mark):,} labels", file=sys.stderr)
+    return [mark]

@@ -1,11 +1,12 @@
 """Command `feint steal`."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from feint.cli.app import STUDY, ApiKeys, app
-from feint.cli.common import limit_calls, load_victim, require_new, work_directory
+from feint.cli.common import continued, is_finished, limit_calls, load_victim, work_directory
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def steal(
     from feint.data.files import pool_at
     from feint.paid.meter import Meter
     from feint.recipes import registry
-    from feint.transcript import Transcript
+    from feint.recipes.recipe import fingerprint
 
     if victim is not None and url is None and model is None:
         loaded = load_victim(victim, pool, network, max_calls=max_calls)
@@ -107,19 +108,15 @@ def steal(
     defaults = {**images, "surrogate": learned, "training": registry.parse(training)}
     recipe = (registry.resolve if Path(attack).exists() else registry.parse)(attack, **defaults)
     recipe = recipe.through(*(registry.parse(name, **defaults) for name in lens)) if lens else recipe
-    require_new(out)
+    made_of = fingerprint([repr(recipe), target.source, budget, seed])
+    if is_finished(out, made_of):
+        return
     with bars() as progress, work_directory(out) as folder:
         transcript = folder / "transcript.safetensors"
-        earlier = Transcript.load(transcript, target.source) if transcript.exists() else None
-        oracle = target.oracle(budget, earlier)
-        oracle.transcript.source = target.source
-        try:
+        with continued(partial(target.oracle, budget), transcript, target.source) as oracle:
             stolen = recipe.steal(oracle, seed=seed, progress=progress)
-        except BaseException:
-            oracle.transcript.extend(transcript, earlier)
-            raise
-        victims.save(out, stolen, attack=repr(recipe), asked=oracle.asked, seed=seed, **target.about)
-        oracle.transcript.save(out / transcript.name)
+        victims.save(out, stolen, attack=repr(recipe), asked=oracle.asked, seed=seed, made_of=made_of, **target.about)
+        transcript.replace(out / transcript.name)
     if oracle.refusal is not None:
         print(f"refused on the way: {oracle.refusal}")
     print(f"{out}: {stolen.network.name}, learned from {oracle.asked:,} of {budget:,} queries")

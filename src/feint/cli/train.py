@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from feint.cli.app import STUDY, app
-from feint.cli.common import require_new, work_directory
+from feint.cli.common import is_finished, work_directory
 
 
 @app.command(group=STUDY)
@@ -36,15 +36,21 @@ def train(
     from feint.evaluation import metrics
     from feint.models import networks
     from feint.recipes import registry
+    from feint.recipes.recipe import fingerprint
 
     images = feint.data.load(data)
     net = networks.get(network, images)
     recipe = registry.parse(training)
-    require_new(out)
-    if weights is not None:
-        victim = victims.load_published(weights, net)
-    else:
+    published = None if weights is None else victims.load_published(weights, net)
+    start = [repr(recipe), seed] if published is None else victims.fingerprint(published)
+    made_of = fingerprint([repr(net), repr(images.train), start])
+    if is_finished(out, made_of):
+        return
+    if published is None:
         with bars() as progress, work_directory(out):
             victim = feint.train(net, images.train, training=recipe, seed=seed, progress=progress)
-    victims.save(out, victim, data=data, **({"weights": weights.name} if weights else {"training": repr(recipe)}))
+    else:
+        victim = published
+    source = {"training": repr(recipe), "seed": seed} if weights is None else {"weights": weights.name}
+    victims.save(out, victim, data=data, made_of=made_of, **source)
     print(f"{out}: {network}, {metrics.stealer_accuracy(victim, images.test):.2%} accuracy on the test set")

@@ -1,28 +1,20 @@
-"""Data sets and their splits, identified by name and fingerprint; decoded arrays are cached under `FEINT_CACHE`."""
+"""Data sets and their splits, identified by name and fingerprint."""
 
 import functools
-import hashlib
-import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from feint.data.readers import Decoded, divide
+from feint.data.decoded_cache import CachedData, cached_data, digest_of
 from feint.data.remarks import Remark
-from feint.data.sources import SOURCES, Source, find
+from feint.data.sources import SOURCES
 from feint.errors import BadInput, DamagedFile
 from feint.query import torch_type
-from feint.recipes.recipe import fingerprint, from_table, to_table
-from feint.recipes.store import atomic_write
-from feint.signature import DOMAINS, Column, Domain, Pixels, Text, Tokens
-
-WORDS = {kind.__name__: kind for kind in (*DOMAINS.values(), Column)}  # of domains in the cache
+from feint.signature import Domain, Pixels, Text, Tokens
 
 GREY = 3, 1  # channels of images in colour and of their greys
 LUMA = 0.299, 0.587, 0.114  # of red, green and blue
@@ -81,7 +73,7 @@ class Split:
                 f"(N, {shape}) {np.dtype(kind)} and N labels",
                 "scale them to 0…255" if kind == np.uint8 else "convert them",
             )
-        split = cls(name, part, _digest(values, labels))
+        split = cls(name, part, digest_of(values, labels))
         # where cached_property would put them
         split.__dict__["arrays"], split.__dict__["domain"] = (values, labels.astype(np.int64)), domain
         return split
@@ -250,10 +242,10 @@ def load(name: str, *, size: int | None = None) -> Dataset:
     Raises:
         BadInput: The set has no labels.
     """
-    contents = _contents(name, size)
-    if not contents.classes:
+    cached = cached_data(name, size)
+    if not cached.classes:
         raise BadInput(f"{name}, which has no labels", "a labelled data set", f"use it as a pool: --pool {name}")
-    return Dataset(contents.name, contents.classes, remarks=contents.remarks, **contents.splits)
+    return Dataset(cached.name, cached.classes, remarks=cached.remarks, **_splits(cached))
 
 
 def load_part(name: str, part: str, *, size: int | None = None) -> Split:
@@ -270,76 +262,19 @@ def load_part(name: str, part: str, *, size: int | None = None) -> Split:
     Raises:
         BadInput: The set has no such part.
     """
-    contents = _contents(name, size)
-    if part == "pool" and contents.classes:
+    cached = cached_data(name, size)
+    if part == "pool" and cached.classes:
         return load(name, size=size).pool
     part = "train" if part == "pool" else part
-    if part not in contents.splits:
-        raise BadInput(f"{name}/{part}", f"one of {', '.join(contents.splits)}", "choose another part")
-    return contents.splits[part]
+    if part not in cached.parts:
+        raise BadInput(f"{name}/{part}", f"one of {', '.join(cached.parts)}", "choose another part")
+    return _splits(cached)[part]
 
 
-@dataclass(frozen=True)
-class _Contents:
-    """Splits of a named data set, with or without labels."""
-
-    name: str
-    classes: tuple[str, ...]
-    splits: dict[str, Split]
-    remarks: tuple[Remark, ...]
-
-
-def _contents(name: str, size: int | None) -> _Contents:
-    """Return the splits of a named data set; the first time they are decoded and cached."""
-    name, _, scaled = name.partition("@")
-    if size is None and scaled.isdigit():
-        size = int(scaled)
-    source, title = SOURCES.get(name, Source()), name if size is None else f"{name}@{size}"
-    size = size or source.size
-    reader, origin = find(name, source, size)
-    key = fingerprint([1, origin, size], 12)
-    folder = Path(os.environ.get("FEINT_CACHE", Path.home() / ".cache" / "feint")) / f"{name}-{key}"
-    if not (folder / "about.json").exists():
-        _save(folder, reader(), 0.0 if source.pool is not None else source.held_out)
-    return _open(title, folder)
-
-
-def _digest(values: np.ndarray, labels: np.ndarray) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(values).data)
-    digest.update(np.ascontiguousarray(labels, np.int64).data)
-    return digest.hexdigest()[:16]
-
-
-def _save(folder: Path, decoded: Decoded, held_out: float) -> None:
-    """Store a data set; a share of the training inputs is held out as the pool, where the set has labels."""
-    parts, noun = dict(decoded.parts), decoded.domain.noun
-    if held_out and decoded.classes:
-        parts["train"], parts["held_out"] = divide(*parts["train"], held_out)
-    with atomic_write(folder) as partial:
-        partial.mkdir()
-        for part, (values, labels) in parts.items():
-            np.save(partial / f"{part}-{noun}.npy", values)
-            np.save(partial / f"{part}-labels.npy", labels.astype(np.int64))
-        about = {
-            "classes": decoded.classes,
-            "fingerprints": {part: _digest(*arrays) for part, arrays in parts.items()},
-            "domain": to_table(decoded.domain),
-            "remarks": decoded.remarks,
-        }
-        (partial / "about.json").write_text(json.dumps(about))
-
-
-def _open(name: str, folder: Path) -> _Contents:
-    try:
-        about = json.loads((folder / "about.json").read_text())
-        domain = from_table(about["domain"], WORDS) if "domain" in about else None  # images, in older caches
-        splits = {}
-        for part, fingerprint in about["fingerprints"].items():
-            splits[part] = split = Split(name, part, fingerprint)
-            files = (folder / f"{part}-{what}.npy" for what in (domain.noun if domain else Pixels.noun, "labels"))
-            split.__dict__["arrays"] = values, _ = tuple(np.load(file, mmap_mode="r") for file in files)
-            split.__dict__["domain"] = domain or Pixels(values.shape[1:])
-        remarks = tuple(Remark(*remark) for remark in about.get("remarks", ()))
-        return _Contents(name, tuple(about["classes"]), splits, remarks)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DamagedFile(f"{folder} ({error})", "decoded data that Feint cached", "delete that directory") from error
+def _splits(cached: CachedData) -> dict[str, Split]:
+    splits = {}
+    for name, part in cached.parts.items():
+        splits[name] = split = Split(cached.name, name, part.fingerprint)
+        # where cached_property would put them
+        split.__dict__["arrays"], split.__dict__["domain"] = part.arrays, cached.domain
+    return splits

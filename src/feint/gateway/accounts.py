@@ -10,8 +10,8 @@ from feint.errors import BadInput, UnknownName
 from feint.gateway.auth.keyfile import Keys
 from feint.gateway.changes import AccountName, ChangeSet, Snapshot
 from feint.gateway.settings import Settings
-from feint.gateway.stores import open_store
-from feint.gateway.stores.base import Store, snapshot_of
+from feint.gateway.stores import open_reader, open_store
+from feint.gateway.stores.base import LedgerReader, Store, snapshot_of
 from feint.gateway.telemetry.audit_chain import read_key
 from feint.gateway.telemetry.audit_log import AuditLog
 
@@ -33,25 +33,46 @@ async def stored(settings: Settings, model: str) -> AsyncIterator[Store]:
         await store.close()
 
 
-async def read(settings: Settings, model: str, name: AccountName, *, reset: bool = False) -> Snapshot:
+@contextlib.asynccontextmanager
+async def to_read(settings: Settings, model: str) -> AsyncIterator[LedgerReader]:
+    """Open the ledger of a model until the block ends, which need not take writes; errors as in `check_stored`."""
+    check_stored(settings)
+    reader = open_reader(settings.ledger.store, model)
+    try:
+        yield reader
+    finally:
+        await reader.close()
+
+
+async def read(settings: Settings, model: str, name: AccountName) -> Snapshot:
     """Return an account of a model's ledger, without its tokens. A ledger in memory raises `BadInput`.
 
     Args:
         settings: Settings of the gateway.
         model: Name of the model.
         name: Name of the account.
-        reset: Whether its totals and rows are deleted. Tokens that were used once stay so.
+
+    Returns:
+        The account. `UnknownName` is raised if there is none.
+    """
+    async with to_read(settings, model) as reader:
+        return _known(await reader.account(name), model, name)
+
+
+async def reset(settings: Settings, model: str, name: AccountName) -> Snapshot:
+    """Delete totals and rows of an account; tokens that were used once stay so. Arguments and errors are as in `read`.
 
     Returns:
         The account, as it was before.
-
-    Raises:
-        UnknownName: If there is no such account.
     """
     async with stored(settings, model) as store:
-        account = await snapshot_of(store, name)
-        while reset and account.version and not (await store.commit({name: _cleared(account)})).committed:
+        account = _known(await snapshot_of(store, name), model, name)
+        while not (await store.commit({name: _cleared(account)})).committed:
             account = await snapshot_of(store, name)
+    return account
+
+
+def _known(account: Snapshot, model: str, name: AccountName) -> Snapshot:
     if not account.version:
         raise UnknownName(f"the {name.kind} {name.name!r} of {model}", "one who has asked", "see /ui")
     return account

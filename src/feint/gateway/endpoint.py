@@ -8,6 +8,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -16,6 +17,7 @@ from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.error_responses import outcome, reason
 from feint.gateway.ledger_session import LedgerSession, Staged
 from feint.gateway.record import Observer, RequestRecord, Stopwatch
+from feint.gateway.request_context import ClientDisconnect
 from feint.gateway.served_pipeline import ComputesEach, ServedPipeline
 from feint.gateway.transaction import Transaction
 from feint.gateway.turns import Late, TurnQueue, in_time
@@ -43,6 +45,7 @@ class PendingRequest:
         staged: What is to be committed; None after a conflict within this process.
         agreed: Whether the store took it.
         lost: Why the store did not say so.
+        cancelled: Whether its client has gone, as gRPC says it.
     """
 
     query: ArrayQuery
@@ -55,6 +58,12 @@ class PendingRequest:
     staged: Staged | None = None
     agreed: bool = False
     lost: Exception | None = None
+    cancelled: bool = False
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether its client has gone, so that nobody would get an answer."""
+        return self.cancelled or self.record.context.has_gone()
 
     @property
     def decided(self) -> bool:
@@ -68,11 +77,17 @@ class PendingRequest:
 
     def fail(self, error: Exception) -> None:
         """Note why there is no answer. Other errors than Feint's are not the client's: they may name files or hosts."""
-        if not isinstance(error, Refused | Unreachable):
+        if not isinstance(error, Refused | Unreachable | ClientDisconnect):
             failed = Failed(*THIS_SIDE)
             failed.__cause__ = error
             error = failed
         self.error = error
+
+    def end(self) -> Exception:
+        """Return the error and forget it: raised, it holds frames that hold this request, which would hold it."""
+        assert self.error is not None
+        error, self.error = self.error, None
+        return error
 
 
 class ModelEndpoint:
@@ -111,7 +126,7 @@ class ModelEndpoint:
         self.tenants = tenants
         self.replicas_differ: Sequence[str] = ()
         self._each = pipeline if isinstance(pipeline, ComputesEach) else None
-        self._queue = TurnQueue(self._attempt)
+        self._queue = TurnQueue(partial(self._attempt, each=self._each))
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     @contextlib.contextmanager
@@ -137,12 +152,14 @@ class ModelEndpoint:
         Raises:
             FeintError: `Refused` by an access rule, `Unreachable`, `StoreLost` or `TimedOut`; nothing is answered then.
             Failed: For any other failure.
-            CancelledError: When the client has gone, or its own deadline is over.
+            ClientDisconnect: When the client has gone before its request was decided, which is then not charged.
+            CancelledError: Likewise, or when its own deadline is over.
         """
         record = RequestRecord(self.spec.name, query.client, len(query), query.time)
+        until = math.inf if seconds is None else asyncio.get_running_loop().time() + seconds
+        request = PendingRequest(query, record, until)
         try:
-            until = math.inf if seconds is None else asyncio.get_running_loop().time() + seconds
-            q = await self._answer(PendingRequest(query, record, until))
+            q = await self._answer(request)
             record.outcome = "answered"
             return q
         except FeintError as error:
@@ -152,7 +169,8 @@ class ModelEndpoint:
             late = TimedOut(f"no answer in {seconds:g} seconds", "one", "try again later")
             record.outcome, record.reason = outcome(late), reason(late)
             raise late from error
-        except asyncio.CancelledError:
+        except (ClientDisconnect, asyncio.CancelledError):
+            request.cancelled = True
             record.outcome, record.reason = "cancelled", "ClientGone"
             raise
         except Exception as error:  # of `strongest`, or of a store that breaks its contract
@@ -166,7 +184,7 @@ class ModelEndpoint:
         if self._each is not None and self._each.together(request.query):
             await self._queue(request)
         else:
-            await self._attempt([request])
+            await self._attempt([request], None)
         while not request.decided:
             record.conflicts += 1
             if record.conflicts == ATTEMPTS:
@@ -175,18 +193,23 @@ class ModelEndpoint:
         if request.lost is not None:
             return await in_time(request.until, self._without_ledger(request, request.lost))
         if request.error is not None:
-            raise request.error
+            raise request.end()
         assert request.answer is not None
         return request.answer
 
-    async def _attempt(self, requests: Sequence[PendingRequest]) -> None:
-        """Take requests through the line together, until the first one's time is over."""
-        await in_time(min(request.until for request in requests), self._first(requests))
+    async def _attempt(self, requests: Sequence[PendingRequest], each: ComputesEach | None) -> None:
+        """Take requests through the line together, until the first one's time is over.
 
-    async def _first(self, requests: Sequence[PendingRequest]) -> None:
+        Args:
+            requests: The requests.
+            each: Pipeline that computes them together; they are then all that come in this turn. None for one alone.
+        """
+        await in_time(min(request.until for request in requests), self._first(requests, each))
+
+    async def _first(self, requests: Sequence[PendingRequest], each: ComputesEach | None) -> None:
         with Stopwatch([request.record for request in requests]) as stages:
-            await self._decide(requests, stages)
-            await self._commit(requests)
+            await self._decide(requests, stages, each)
+            await self._commit(requests, complete=each is not None)
 
     async def _repeat(self, request: PendingRequest) -> None:
         """Take a request through the line again, in the turn of its client."""
@@ -195,14 +218,16 @@ class ModelEndpoint:
                 await self._decide([request], stages)
             await self._commit([request])  # sent before the client's next request begins, which builds on it
 
-    async def _decide(self, requests: Sequence[PendingRequest], stages: Stopwatch) -> None:
+    async def _decide(
+        self, requests: Sequence[PendingRequest], stages: Stopwatch, each: ComputesEach | None = None
+    ) -> None:
         """Decide what is answered, and stage what is committed."""
         stages.begin("access")
         for request in requests:
             self._admit(request)
         if due := [request for request in requests if request.error is None and request.computed is None]:
             stages.begin("model")
-            await self._compute(due)
+            await self._compute(due, each)
         stages.begin("outputs")
         for request in requests:
             await self._defend(request)
@@ -213,17 +238,19 @@ class ModelEndpoint:
         query = request.query
         request.answer = request.error = request.staged = None
         try:
+            if request.has_gone:
+                raise ClientDisconnect
             request.transaction = self.session.begin(query.client, query.group)
             self.pipeline.admit(query, request.transaction)
         except Exception as error:
             request.fail(error)
 
-    async def _compute(self, requests: Sequence[PendingRequest]) -> None:
+    async def _compute(self, requests: Sequence[PendingRequest], each: ComputesEach | None) -> None:
         """Compute the undefended output of each request."""
         results = ()
-        if self._each is not None and self._each.together(requests[0].query):  # and then all others, if there are any
+        if each is not None:
             with contextlib.suppress(Exception):  # of one of them: each gets its own output, or its own error
-                results = self._each.compute_each([(request.query, request.transaction) for request in requests])
+                results = each.compute_each([(request.query, request.transaction) for request in requests])
         for i, request in enumerate(requests):
             try:
                 result = results[i] if results else await self.pipeline.compute(request.query, request.transaction)
@@ -238,6 +265,8 @@ class ModelEndpoint:
         if not request.counts:
             return
         try:
+            if request.has_gone:  # while the model ran; whoever goes from here on is charged
+                raise ClientDisconnect
             if self.session.outdated(request.transaction):  # by a request of the same client before it in this turn
                 self._admit(request)
             if request.error is None and request.computed is not None:
@@ -258,14 +287,14 @@ class ModelEndpoint:
         account.add("queries", len(query))  # the same entry as a service makes
         request.answer = q
 
-    async def _commit(self, requests: Sequence[PendingRequest]) -> None:
-        """Commit what is staged; nothing is answered before."""
+    async def _commit(self, requests: Sequence[PendingRequest], *, complete: bool = False) -> None:
+        """Commit what is staged; nothing is answered before. They are `complete` where no others come in this turn."""
         staged = [(request, request.staged) for request in requests if request.staged is not None]
         if not staged:
             return
         results: Sequence[bool | Exception]
         try:
-            results = await self.session.send([changes for _, changes in staged])
+            results = await self.session.send([changes for _, changes in staged], complete=complete)
         except Exception as error:
             results = [error] * len(staged)
         for (request, _), result in zip(staged, results, strict=True):
@@ -279,7 +308,7 @@ class ModelEndpoint:
         if not isinstance(lost, StoreLost) or not self.open_when_lost:
             raise lost
         if request.error is not None:  # refusals by the last known state of the ledger stand
-            raise request.error
+            raise request.end()
         request.record.reason = reason(lost)
         q = await self.pipeline.strongest(request.query, request.computed)
         return check_probabilities(q, len(request.query), self.spec.classes)

@@ -20,7 +20,7 @@ from feint.gateway.changes import (
     Outcome,
     Snapshot,
 )
-from feint.gateway.stores.base import ACCEPT, Store, commits_each, rolled_back
+from feint.gateway.stores.base import ACCEPT, CommitsEach, Store, commits_each, rolled_back
 from feint.gateway.transaction import Transaction
 from feint.ledger import CLOCK_SLACK
 
@@ -82,7 +82,8 @@ class LedgerSession:
     """
 
     def __init__(self, store: Store, *, most: int = 20_000) -> None:
-        self.store, self._most, self._commit_each = store, most, commits_each(store)
+        self.store, self._most, self._commit_soon = store, most, commits_each(store)
+        self._commit_each = store.commit_each if isinstance(store, CommitsEach) else self._commit_soon
         self._writer = map(f"{secrets.token_hex(6)}-{{:x}}".format, count())
         self.now: Callable[[], float] = getattr(store, "now", time.time)  # other packages' stores may lack it
         self._mark: LedgerMark | None = None
@@ -137,10 +138,18 @@ class LedgerSession:
             self._remember(name, snapshot)
         return Staged(accounts, changes, ahead)
 
-    async def send(self, staged: Sequence[Staged]) -> list[bool | Exception]:
-        """Send changes to the store, together; return of each whether the store took it, or `StoreLost`."""
+    async def send(self, staged: Sequence[Staged], *, complete: bool = False) -> list[bool | Exception]:
+        """Send changes to the store, together.
+
+        Args:
+            staged: The changes, in the order in which they were staged.
+            complete: Whether these are all that come in this turn of the loop; otherwise a store may wait for others.
+
+        Returns:
+            Of each whether the store took it, or `StoreLost`.
+        """
         try:
-            outcomes = await self._exchange([one.changes for one in staged])
+            outcomes = await self._exchange([one.changes for one in staged], complete=complete)
         except BaseException:
             for one in staged:
                 self._give_up(one)
@@ -205,7 +214,9 @@ class LedgerSession:
         self._snapshots.clear()
         self._mark, self._lost = mark, ""
 
-    async def _exchange(self, many: Sequence[Mapping[AccountName, ChangeSet]]) -> list[Outcome | Exception]:
+    async def _exchange(
+        self, many: Sequence[Mapping[AccountName, ChangeSet]], *, complete: bool = False
+    ) -> list[Outcome | Exception]:
         """Commit changes, and compare the ledger with what was known of it before they were sent.
 
         `StoreRolledBack` is raised where the ledger has lost data.
@@ -216,7 +227,7 @@ class LedgerSession:
         mark, lost = self._mark, ""
         known = [{name: self._known(name).settled.version for name in changes} for changes in many]
         if not self._lost:
-            outcomes = await self._commit_each(many)
+            outcomes = await (self._commit_each if complete else self._commit_soon)(many)
             for changes, versions, outcome in zip(many, known, outcomes, strict=True):
                 if isinstance(outcome, Exception):
                     continue

@@ -1,6 +1,7 @@
 """Record of one request: the source of metrics, logs, traces, the audit log and the dashboard."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -70,7 +71,8 @@ class Stopwatch:
     """
 
     def __init__(self, records: Sequence[RequestRecord]) -> None:
-        self._seconds = dict(records[0].seconds) if len(records) == 1 else {}  # those of attempts before
+        before = records[0].seconds if len(records) == 1 else {}  # those of attempts before
+        self._seconds = defaultdict(float, before)
         self._stage, self._since = "", 0.0
         for record in records:
             record.seconds = self._seconds
@@ -85,5 +87,5 @@ class Stopwatch:
         """Begin a stage, and end the one before; "" begins none."""
         now = time.perf_counter()
         if self._stage:
-            self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + now - self._since
+            self._seconds[self._stage] += now - self._since
         self._stage, self._since = stage, now

@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -58,6 +58,10 @@ def _hex(bits: int) -> str:
     return f"{random.getrandbits(bits) or 1:0{bits // 4}x}"
 
 
+class ClientDisconnect(Exception):
+    """Raised where the client goes away before its request is complete, or before it is decided."""
+
+
 @dataclass(slots=True)
 class RequestContext:
     """What is known of a request beside its content.
@@ -69,6 +73,7 @@ class RequestContext:
         key: Id of the API key that is sent, "" for none.
         agent: Header User-Agent.
         trace: Its trace, if any.
+        has_gone: Whether its client has gone; where nobody can tell it stays.
     """
 
     path: str = ""
@@ -77,6 +82,7 @@ class RequestContext:
     key: str = ""
     agent: str = ""
     trace: TraceContext | None = None
+    has_gone: Callable[[], bool] = lambda: False
 
 
 _CURRENT: ContextVar[RequestContext | None] = ContextVar("feint_request", default=None)

@@ -17,12 +17,14 @@ from feint.errors import BadInput, Compressed, FeintError, NoKey, TooLarge, Unkn
 from feint.gateway import error_responses, request_context
 from feint.gateway.app import Caller, Gateway
 from feint.gateway.metadata import PAGES, ProtocolPage
+from feint.gateway.request_context import ClientDisconnect
 from feint.gateway.turns import in_time
 from feint.openinference.json_codec import LENGTH_HEADER
 from feint.openinference.openapi import document
 from feint.openinference.tensors import PIECE
 
 TITLE = "Feint, a gateway of the Open Inference Protocol v2"
+HAS_GONE = "feint.has_gone"  # extension of ASGI: whether the client has gone, for who does not wait for that
 
 
 def app(gateway: Gateway, *, routes: Sequence[BaseRoute] = ()) -> ASGIApp:
@@ -57,7 +59,8 @@ class InferenceMiddleware:
             await self._app(scope, receive, send)
             return
         address, headers = (scope.get("client") or ("",))[0], dict(scope["headers"])
-        request_context.begin(scope["path"], address, headers, self._gateway.trace_share)
+        context = request_context.begin(scope["path"], address, headers, self._gateway.trace_share)
+        context.has_gone = scope.get("extensions", {}).get(HAS_GONE, context.has_gone)
         name = model_of(scope["path"])
         try:
             if name is None:
@@ -77,10 +80,6 @@ class InferenceMiddleware:
         status, headers, body = reply
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-
-
-class ClientDisconnect(Exception):
-    """Raised where the client goes away before its request is complete."""
 
 
 def model_of(path: str) -> tuple[str, str] | None:

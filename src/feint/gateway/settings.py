@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from feint.errors import BadRecipe
 from feint.gateway.app import NAME, Limits
 from feint.gateway.redaction import address
 
+Place = Annotated[str, "a file or directory, or what names none: a module, an address, a recipe"]
 LOOPBACK = "127.0.0.1", "::1", "localhost"
 FORMS = "http://HOST:PORT, https://HOST:PORT, grpc://HOST:PORT and grpcs://HOST:PORT"
 
@@ -75,13 +76,20 @@ class LedgerSettings:
     """Store of the ledger. When it is lost all are refused, or answered by the strongest output defense.
 
     With `readiness` a gateway that refuses all, since the ledger is lost, is not ready. The file `mark` keeps the
-    number of the ledger's commits: a start notices what was lost, or restored from a backup, while no gateway ran.
+    number of the ledger's commits: a start notices what was lost, or restored from a backup, while no gateway ran. A
+    ledger in SQLite has one beside it, PATH.mark, unless another is named.
     """
 
     store: str = "sqlite:ledger.db"
     when_lost: Literal["refuse", "strongest"] = "refuse"
     readiness: bool = True
     mark: Path | None = None
+
+    @property
+    def mark_file(self) -> Path | None:
+        """File of the mark, None where there is none."""
+        scheme, _, path = self.store.partition(":")
+        return self.mark or (Path(f"{path}.mark") if scheme == "sqlite" and path else None)
 
 
 @dataclass(frozen=True)
@@ -228,8 +236,8 @@ class TorchSettings(ModelSettings):
     of all whose ledger is one Redis.
     """
 
-    torch: str
-    defense: tuple[str, ...] = ()
+    torch: Place
+    defense: tuple[Place, ...] = ()
     shape: tuple[int, ...] | None = None
     max_calls_per_day: int | None = None
 

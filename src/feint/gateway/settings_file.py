@@ -2,7 +2,6 @@
 
 import os
 import tomllib
-import types
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 import msgspec
 
 from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData
-from feint.gateway.settings import BACKENDS, TABLES, LedgerSettings, ModelSettings, Settings, TorchSettings
+from feint.gateway.settings import BACKENDS, TABLES, LedgerSettings, ModelSettings, Place, Settings
 from feint.gateway.stores import beside
+from feint.recipes.field_types import in_words
 from feint.recipes.recipe import build
 
 
@@ -56,17 +56,7 @@ def _model(name: str, table: Any, folder: Path) -> ModelSettings:
     if len(named) != 1:
         got = f"{where} with {' and '.join(named) or 'none of ' + ', '.join(BACKENDS)}"
         raise BadRecipe(got, f"one of {', '.join(BACKENDS)}", "say where the model is")
-    model = _recipe(BACKENDS[named[0]], where, table, folder)
-    if isinstance(model, TorchSettings):
-        at_folder = tuple(_at_folder(step, folder) for step in model.defense)
-        model = replace(model, torch=_at_folder(model.torch, folder), defense=at_folder)
-    return model
-
-
-def _at_folder(place: str, folder: Path) -> str:
-    """Return a path that begins at the folder; what names no file there, like a module or a recipe, as it is."""
-    path = folder / Path(place).expanduser()
-    return str(path) if os.path.exists(path) else place  # noqa: PTH110, a recipe may be longer than names of files
+    return _recipe(BACKENDS[named[0]], where, table, folder)
 
 
 def _recipe(kind: type, where: str, table: Any, folder: Path) -> Any:
@@ -87,10 +77,18 @@ def _typed(value: Any, kind: Any, where: str, folder: Path) -> Any:
     if kind in (Path, Path | None) and isinstance(value, str):
         return folder / value
     try:
-        return msgspec.convert(value, kind)
+        converted: Any = msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        wanted = kind if isinstance(kind, types.UnionType) else getattr(kind, "__name__", kind)
-        raise BadRecipe(f"{_shown(where, value)} ({error})", f"a value of type {wanted}", "change it") from error
+        raise BadRecipe(f"{_shown(where, value)} ({error})", in_words(kind), "change it") from error
+    if kind == Place:
+        return _placed(converted, folder)
+    return tuple(_placed(place, folder) for place in converted) if kind == tuple[Place, ...] else converted
+
+
+def _placed(place: str, folder: Path) -> str:
+    """Return the path of a file or directory from the folder; what names none there, as it is."""
+    path = folder / Path(place).expanduser()
+    return str(path) if os.path.exists(path) else place  # noqa: PTH110, a recipe may be longer than names of files
 
 
 def _table(where: str, value: Any) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Self
 
 import numpy as np
 
@@ -30,20 +31,10 @@ class Transaction(Account):
         name: Its name in a store.
         snapshot: The account before it.
         looked: Whether it was read, so that a commit depends on the snapshot.
-        shared: Account that all clients have in common, within the transaction.
-        group: Account of the client's group, within the transaction; this one where there is none.
     """
 
-    shared: "Transaction"
-    group: "Transaction"
-
     def __init__(
-        self,
-        name: AccountName,
-        snapshot: Snapshot,
-        *,
-        shared: "Transaction | None" = None,
-        group: "Transaction | None" = None,
+        self, name: AccountName, snapshot: Snapshot, *, shared: Self | None = None, group: Self | None = None
     ) -> None:
         super().__init__(name.name, shared, group)
         self.name, self.snapshot = name, snapshot

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import safetensors
 import safetensors.torch
@@ -62,11 +62,6 @@ def load_weights(path: Path | str, network: Network) -> Classifier:
             "check --network; a network of your own comes as package.module:factory or as an ONNX file",
         ) from error
     return model.eval()
-
-
-def notes(path: Path | str) -> dict[str, Any]:
-    """Return the notes that `save` wrote to the directory `path`. Raises `MissingData` or `DamagedFile`."""
-    return store.load(path, VOCABULARY).about
 
 
 def fingerprint(model: nn.Module) -> str:

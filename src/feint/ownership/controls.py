@@ -20,7 +20,7 @@ from feint.ownership.mark import Mark
 from feint.ownership.selection import labels_of
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes.recipe import fingerprint, to_table
-from feint.recipes.store import RECIPE
+from feint.recipes.store import RECIPE, notes
 from feint.signature import Domain
 from feint.victims import classes_of, load_any
 from feint.victims.discovery import FILES, states_domain
@@ -123,7 +123,7 @@ def train_controls(
     for i, plan in enumerate(plans):
         place, made_of = out / f"{i:03}", fingerprint([to_table(plan), data.fingerprint, pool.fingerprint])
         if (place / RECIPE).is_file():
-            if stored.notes(place).get("made_of") != made_of:
+            if notes(place).get("made_of") != made_of:
                 raise BadInput(f"{place}, a control of other data or another recipe", "a new --out", "choose another")
             model = stored.load(place)
         else:

@@ -137,15 +137,18 @@ class Marking(ABC):
         """
 
 
+def can_differ(classes: int) -> bool:
+    """Return whether models that are both wrong can differ, and a blend's label can be neither parent's."""
+    return classes > 2
+
+
 def check_classes(classes: int) -> None:
     """Check that a model has classes enough for a mark that leaves it as it is.
-
-    Of two classes, models that are both wrong give the same label, and the label of a blend is a parent's.
 
     Raises:
         BadInput: There are two classes.
     """
-    if classes < 3:
+    if not can_differ(classes):
         raise BadInput(
             f"a model of {classes} classes, where all models that are wrong give the same label", "3 or more",
             "serve Marked, or train a mark",

@@ -4,12 +4,14 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from feint.errors import BadRecipe
 
 PLAIN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "nothing"}
+WORDS = PLAIN | {Path: "a path"}
 
 
 def check_types(recipe: object) -> None:
@@ -50,16 +52,23 @@ def _is_plain(hint: Any) -> bool:
 
 def _check(recipe: str, field: str, value: Any, hint: Any) -> None:
     if not _has_type(value, hint):
-        raise BadRecipe(f"{field} = {value!r:.80} of {recipe}", _in_words(hint), f"mend {field}")
+        raise BadRecipe(f"{field} = {value!r:.80} of {recipe}", in_words(hint), f"mend {field}")
 
 
-def _in_words(hint: Any) -> str:
+def in_words(hint: Any) -> str:
     """Return a type in the words of a message."""
-    if isinstance(hint, type):
-        return PLAIN.get(hint, hint.__name__)
-    if get_origin(hint) in (Union, UnionType):
-        return " or ".join(map(_in_words, get_args(hint)))
-    return f"a list, each {_in_words(get_args(hint)[0])}" if get_origin(hint) in (tuple, Sequence) else str(hint)
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return in_words(arguments[0])
+    if origin in (Union, UnionType):
+        return " or ".join(map(in_words, arguments))
+    if origin is Literal:
+        return f"one of {', '.join(map(repr, arguments))}"
+    if origin in (tuple, Sequence):
+        return f"a list, each {in_words(arguments[0])}"
+    if origin in (dict, Mapping):
+        return "a table"
+    return WORDS.get(hint, hint.__name__) if isinstance(hint, type) else str(hint)
 
 
 def _recipes(value: Any) -> Iterable[Any]:

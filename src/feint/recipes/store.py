@@ -149,8 +149,28 @@ def save(path: Path | str, recipe: object, tensors: "Mapping[str, Tensor] | None
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial / TENSORS)
 
 
+def notes(path: Path | str) -> dict[str, Any]:
+    """Return the notes that `save` wrote to a directory, of which nothing else is read. Errors as in `load`.
+
+    Raises:
+        DamagedFile: The directory is broken or foreign.
+    """
+    path = _existing(path)
+    try:
+        return tomllib.loads((path / RECIPE).read_text())["about"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DamagedFile(f"{path} ({error})", f"a {RECIPE} as Feint writes it", "make it again") from error
+
+
+def _existing(path: Path | str) -> Path:
+    path = Path(path)
+    if not path.exists():
+        raise MissingData(f"{path}, which does not exist", f"a directory with {RECIPE} and {TENSORS}", "make it first")
+    return path
+
+
 def load(path: Path | str, words: recipes.Vocabulary) -> Stored:
-    """Read a directory that `save` wrote.
+    """Read a directory that `save` wrote. A missing one raises `MissingData`.
 
     Args:
         path: The directory.
@@ -160,14 +180,11 @@ def load(path: Path | str, words: recipes.Vocabulary) -> Stored:
         Recipe, tensors and notes.
 
     Raises:
-        MissingData: There is no such directory.
         DamagedFile: The directory is broken, foreign or incomplete.
     """
     from safetensors.torch import load_file
 
-    path = Path(path)
-    if not path.exists():
-        raise MissingData(f"{path}, which does not exist", f"a directory with {RECIPE} and {TENSORS}", "make it first")
+    path = _existing(path)
     try:
         table = tomllib.loads((path / RECIPE).read_text())
         tensors = load_file(path / TENSORS)

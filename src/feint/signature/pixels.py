@@ -108,23 +108,20 @@ class Pixels(Domain):
 def low_frequencies(x: Array) -> Array:
     """Return the 8×8 lowest frequencies (N, 64) of images (N, C, H, W), made grey and scaled to 32×32.
 
-    They are coefficients of the cosine transform, without its factors. The first one is the sum of the pixels.
+    They are coefficients of the cosine transform, without its factors. The first one is the sum of the pixels. Columns
+    and rows are taken one after the other: one matrix for both, of 64 numbers a pixel, takes twice as long for 32×32,
+    8 times as long for 224×224, and the processor's cache.
     """
-    return x.sum(1).reshape(len(x), -1) @ _matrix(*x.shape[1:])
+    _, channels, height, width = x.shape
+    return (_frequencies(height) @ (x.sum(1) @ _frequencies(width, channels).T)).reshape(len(x), -1)
 
 
 @functools.cache
-def _matrix(channels: int, height: int, width: int) -> Array:
-    """Return the matrix (H W, 64) that scales the sum of channels to a grey 32×32, and takes its lowest frequencies."""
-    rows, columns = _frequencies(height), _frequencies(width)
-    return (np.einsum("ih,jw->hwij", rows, columns).reshape(height * width, -1) / channels).astype(np.float32)
-
-
-def _frequencies(side: int) -> Array:
-    """Return the matrix (8, side) that scales a side to 32 pixels and takes its lowest frequencies."""
+def _frequencies(side: int, divisor: int = 1) -> Array:
+    """Return the matrix (8, side) that scales a side to 32 pixels and takes its lowest frequencies, by a divisor."""
     place = (np.arange(SIZE) + 0.5) * side / SIZE
     reach = max(side / SIZE, 1.0)
     weights = np.clip(1 - np.abs(place[:, None] - (np.arange(side) + 0.5)) / reach, 0, None)
     weights /= weights.sum(1, keepdims=True)
     cosines = np.cos(np.pi * np.arange(FREQUENCIES)[:, None] * (2 * np.arange(SIZE) + 1) / (2 * SIZE))
-    return cosines @ weights
+    return (cosines @ weights / divisor).astype(np.float32)

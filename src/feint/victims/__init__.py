@@ -1,8 +1,9 @@
 """Victims: models of any kind behind an adapter, as torch modules from inputs (N, …) of a domain to logits (N, K)."""
 
 from feint.models.inference import CachedForward, FromProbabilities, answers, logits, penultimate, predict
-from feint.models.stored import Trained, fingerprint, load, load_weights, notes, save
+from feint.models.stored import Trained, fingerprint, load, load_weights, save
 from feint.paid.meter import Meter
+from feint.recipes.store import notes
 from feint.victims.adapter import AdaptedModel, Adapter
 from feint.victims.certain import adapt
 from feint.victims.discovery import classes_of, domain_of, is_own, label_classes, load_adapted, load_any, load_raw

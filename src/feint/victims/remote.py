@@ -1,6 +1,7 @@
 """Models whose answers cost something, like servers, as victims."""
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -28,9 +29,10 @@ PAUSE = 10.0  # seconds for which a predictor that did not answer is not asked a
 class FromAnswers(nn.Module):
     """Adapter of a predictor that returns probabilities: returns their logarithms, without a gradient.
 
-    Every input is sent once, and its answer is cached by its mark: a defense in front of the adapter costs no further
-    query. A predictor whose answers vary therefore looks deterministic. A call raises the predictor's refusal. After an
-    `Unreachable` every call of the next `PAUSE` seconds raises the same error at once, instead of waiting again.
+    Every input is sent once, also where several threads ask, and its answer is cached by its mark: a defense in front
+    of the adapter costs no further query. A predictor whose answers vary therefore looks deterministic. A call raises
+    the predictor's refusal. After an `Unreachable` every call of the next `PAUSE` seconds raises the same error at
+    once, instead of waiting again.
 
     Args:
         ask: Function of inputs (N, …) to answers (n, K) and a refusal or None, like `Oracle.try_ask`.
@@ -76,6 +78,7 @@ class FromAnswers(nn.Module):
         self.cache = AnswerCache(folder / "answers.sqlite" if folder is not None else file)
         self.gone: Unreachable | None = None
         self._until, self._most = 0.0, None
+        self._calling = threading.Lock()  # one call at a time: the next thread may find its answer in the cache
         digest = bytearray(hashlib.sha256(name.encode()).digest())
         self.register_buffer("digest", torch.frombuffer(digest, dtype=torch.uint8))
 
@@ -99,8 +102,10 @@ class FromAnswers(nn.Module):
         if self._most is not None:  # before the batch, all of whose answers are needed at its end
             self.cache.forget(self._most)
         marks = mark(x.detach().cpu().numpy())
-        for rows in torch.tensor(self.cache.missing(marks), dtype=torch.long).split(self.meter.size):
-            self._fetch(x[rows], [marks[row] for row in rows.tolist()])
+        if self.cache.missing(marks):
+            with self._calling:
+                for rows in torch.tensor(self.cache.missing(marks), dtype=torch.long).split(self.meter.size):
+                    self._fetch(x[rows], [marks[row] for row in rows.tolist()])
         return self._decode(torch.from_numpy(self.cache.get(marks)))
 
     def _fetch(self, x: Tensor, marks: list[bytes]) -> None:

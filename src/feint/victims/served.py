@@ -27,9 +27,29 @@ def load_served(file: VictimFile, domain: Domain | None) -> FromAnswers:
         file.url, model=file.model, keys=[key] if key else (), input=file.input or None, output=file.output or None,
         domain=domain, classes=len(file.classes), timeout=file.timeout,
     )  # fmt: skip
-    about = repr((server.name, file.input, file.output, identity(server.domain)))
+    return keep_answers(
+        server, input=file.input, output=file.output, class_names=file.classes,
+        meter=Meter(file.price_per_1000, file.currency),
+    )  # fmt: skip
+
+
+def keep_answers(
+    server: RemoteService, *, input: str, output: str, class_names: tuple[str, ...] = (), meter: Meter | None = None
+) -> FromAnswers:
+    """Return a server's model whose answers are kept under `FEINT_CACHE`, for every command that names it.
+
+    Args:
+        server: The server's model.
+        input: Its input by name, "" for the only one.
+        output: Its output by name, "" for that of its metadata.
+        class_names: Names of the classes; those of its metadata by default.
+        meter: Price and ceiling of the calls.
+
+    Returns:
+        The model.
+    """
+    about = repr((server.name, input, output, identity(server.domain)))
     return FromAnswers(
         server.oracle(budget=sys.maxsize).try_ask, name=about, domain=server.domain, classes=server.classes,
-        class_names=file.classes or server.labels, file=answers_file(str(file.path), about),
-        meter=Meter(file.price_per_1000, file.currency),
+        class_names=class_names or server.labels, file=answers_file(server.model, about), meter=meter,
     )  # fmt: skip

@@ -143,7 +143,7 @@ class SequentialTest(CalibratedDetector):
         """
         ranked = self.ranked_score
         ordinary = scores(ranked, victim, inputs, progress)
-        risks = [self._risk("as they are", ordinary, priced=True)]
+        risks = [self._risk(slices.UNCHANGED, ordinary, priced=True)]
         for name in dict.fromkeys([*slices.known(inputs.domain), *(self.slices or ())]):
             for title, part in () if name == slices.CLASSES else slices.slices(name, inputs):
                 s = scores(ranked, victim, part, progress)
@@ -151,7 +151,8 @@ class SequentialTest(CalibratedDetector):
         predicted = victims.answers(victim, inputs).argmax(-1)
         for label in predicted.unique().tolist():
             s = ordinary[predicted == label]
-            risks.append(self._risk(f"class {label}", s, priced="class_scores" in self.learned))
+            risk = self._risk(f"class {label}", s, priced="class_scores" in self.learned)
+            risks.append(replace(risk, label=label))
         return risks
 
     def _risk(self, title: str, s: Tensor, *, priced: bool) -> "SliceRisk":
@@ -269,9 +270,11 @@ class SliceRisk:
         priced: Whether the prices of the bets cover it.
         queries: Queries after which the client is accused, on average; infinite where the evidence does not grow.
         surprise: Mean of −log p: 1 for the calibration set. `feint shadow` prints that of a service's clients.
+        label: Predicted class of all its inputs, where that is what makes the slice.
     """
 
     name: str
     priced: bool
     queries: float
     surprise: float
+    label: int | None = None

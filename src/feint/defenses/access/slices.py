@@ -22,6 +22,7 @@ from feint.signature.columns import significant
 Array = np.ndarray
 
 CLASSES = "classes"  # the p-values are taken within the predicted class instead
+UNCHANGED = "as they are"  # title of the inputs themselves
 
 
 def jpeg(x: Array, quality: float) -> Array:

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
-from feint.errors import BadInput, StoreLost
+from feint.errors import BadInput, FeintError, StoreLost
 from feint.gateway.array_query import Array
 from feint.gateway.settings import UpstreamSettings
 from feint.paid.answer_cache import AnswerCache, answers_file
@@ -17,6 +17,8 @@ from feint.signature import mark
 REMEMBERED = 10_000  # answers of a model elsewhere: at 1,000 classes 40 MB
 
 log = logging.getLogger("feint.gateway")
+
+Call = asyncio.Future[dict[bytes, Array]]  # of answers (K,) by mark
 
 
 def meter_of(at: UpstreamSettings, model: str) -> Meter | None:
@@ -59,7 +61,8 @@ def share(meter: Meter, ledger: str, model: str) -> None:
 class RememberedSource:
     """Source that is asked about each input once, while its answer is among the last `REMEMBERED` ones.
 
-    A call goes on where its client has gone: the answer is paid for, and the next one who asks gets it.
+    Requests for an input that is being asked about wait for that call. A call goes on where its client has gone: the
+    answer is paid for, and the next one who asks gets it.
 
     Args:
         source: Function of inputs (N, …) to probabilities (N, K), each of which is a call.
@@ -67,26 +70,43 @@ class RememberedSource:
 
     def __init__(self, source: Callable[[Array], Awaitable[Array]]) -> None:
         self._source, self._cache = source, AnswerCache(None)
+        self._calls: dict[bytes, Call] = {}  # under way, by mark
 
     async def __call__(self, x: Array) -> Array:
         """Return the probabilities (N, K) of inputs (N, …). Errors are those of the source."""
         if not len(x):
             return await self._source(x)
         marks = mark(x)
-        rows = self._cache.missing(marks)
-        new = [marks[row] for row in rows]
+        new = {marks[row]: row for row in self._cache.missing(marks)}
         known = [*{*marks}.difference(new)]
         answers = dict(zip(known, self._cache.get(known), strict=True)) if known else {}
-        if new:
-            answers |= zip(new, await asyncio.shield(self._ask(x[rows], new)), strict=True)
+        joined = {self._calls[m] for m in new if m in self._calls}
+        if rows := [row for m, row in new.items() if m not in self._calls]:
+            answers |= await asyncio.shield(self._begin(x[rows], [marks[row] for row in rows]))
+        for call in joined:
+            with contextlib.suppress(FeintError):  # it may be another input of that request that cannot be answered
+                answers |= await asyncio.shield(call)
+        if rows := [row for m, row in new.items() if m not in answers]:
+            answers |= await asyncio.shield(self._begin(x[rows], [marks[row] for row in rows]))
         return np.stack([answers[m] for m in marks])
 
     def forget(self) -> None:
-        """Forget all answers: the model may be another one now."""
-        self._cache.forget(0)
+        """Forget all answers, also those under way: the model may be another one now."""
+        self._cache, self._calls = AnswerCache(None), {}
 
-    async def _ask(self, x: Array, marks: list[bytes]) -> Array:
+    def _begin(self, x: Array, marks: Sequence[bytes]) -> Call:
+        call = asyncio.ensure_future(self._ask(x, marks, self._cache))
+        self._calls |= dict.fromkeys(marks, call)
+        call.add_done_callback(lambda done: self._end(done, marks))
+        return call
+
+    def _end(self, call: Call, marks: Sequence[bytes]) -> None:
+        for m in marks:
+            if self._calls.get(m) is call:
+                del self._calls[m]
+
+    async def _ask(self, x: Array, marks: Sequence[bytes], cache: AnswerCache) -> dict[bytes, Array]:
         p = await self._source(x)
-        self._cache.add(marks, p)
-        self._cache.forget(REMEMBERED)
-        return p
+        cache.add(marks, p)
+        cache.forget(REMEMBERED)
+        return dict(zip(marks, p, strict=True))

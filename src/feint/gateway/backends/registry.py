@@ -138,7 +138,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
     warnings, spec = bare(graph.recipe), None
     try:
         spec = await connect()
-    except BadInput:
+    except (BadInput, asyncio.CancelledError):
         upstream.close()
         raise
     except FeintError as error:

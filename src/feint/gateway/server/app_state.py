@@ -2,15 +2,17 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from feint.errors import BadInput, FeintError, NotWritten, StoreLost, one_line
+from feint.errors import BadInput, DamagedFile, FeintError, NotWritten, StoreLost, one_line
 from feint.gateway.app import Gateway
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.changes import LedgerMark
 from feint.gateway.ledger_session import LedgerSession
+from feint.gateway.server.certificates import Certificate
 from feint.gateway.server.marks import read_marks, write_marks
 from feint.gateway.server.readiness import TRIAL, accept, check_writable, explained, keys_lost, settings_warnings
 from feint.gateway.server.replicas import ReplicaWatch, facts
@@ -19,6 +21,7 @@ from feint.gateway.stores import open_store
 from feint.openinference.model_spec import ModelSpec
 
 EVERY = 2.0  # seconds between two checks of an upstream
+LAG = 2  # checks until all that a ledger had committed is on the disk: SQLite's log goes there every second
 
 log = logging.getLogger("feint.gateway")
 
@@ -51,6 +54,7 @@ class AppState:
         gateway: The gateway.
         models: The loaded models by name.
         ledgers: Their ledgers.
+        certificate: The server's certificate, if it has one.
         warnings: Problems that the operator should fix.
     """
 
@@ -58,8 +62,10 @@ class AppState:
     gateway: Gateway
     models: Mapping[str, LoadedModel]
     ledgers: Ledgers
+    certificate: Certificate | None = None
     warnings: Sequence[str] = ()
     _watching: list[asyncio.Task[None]] = field(default_factory=list)
+    _marks: deque[Mapping[str, LedgerMark]] = field(default_factory=deque)
 
     def progress(self) -> None:
         """Prepare the models for clients; then keep asking whether ledger, keys and upstreams are ready.
@@ -111,17 +117,26 @@ class AppState:
     @property
     def marks(self) -> dict[str, LedgerMark]:
         """Marks of the ledgers that were kept in the settings' file; none without one. Raises `DamagedFile`."""
-        file = self.settings.ledger.mark
+        file = self.settings.ledger.mark_file
         return read_marks(file) if file is not None else {}
 
     def keep_marks(self) -> None:
-        """Keep the ledgers' marks, if there is a file for them; a failure is logged."""
-        file, sessions = self.settings.ledger.mark, {n: at.session for n, at in self.gateway.endpoints.items()}
-        if file is None or any(session.mark is None for session in sessions.values()):
+        """Keep the ledgers' marks of `LAG` calls before, if there is a file for them; a failure is logged.
+
+        What was committed since may not be on the disk: the start after a power cut would take it for lost data.
+        """
+        sessions = {name: endpoint.session for name, endpoint in self.gateway.endpoints.items()}
+        self._marks.append({name: session.mark for name, session in sessions.items() if session.mark is not None})
+        if len(self._marks) > LAG:
+            self._write_marks(self._marks.popleft())
+
+    def _write_marks(self, marks: Mapping[str, LedgerMark]) -> None:
+        file = self.settings.ledger.mark_file
+        if file is None or len(marks) < len(self.gateway.endpoints):
             return
         try:
-            write_marks(file, {name: session.mark for name, session in sessions.items() if session.mark is not None})
-        except NotWritten as error:
+            write_marks(file, marks)
+        except (NotWritten, DamagedFile) as error:
             log.warning("the ledger's mark: %s", one_line(error))
 
     async def accept_ledgers(self) -> None:
@@ -193,5 +208,6 @@ class AppState:
         for loaded in self.models.values():
             loaded.close()
         if ledgers:
-            self.keep_marks()
             await self.ledgers.close()
+            self.keep_marks()
+            self._write_marks(self._marks[-1])  # it is on the disk now

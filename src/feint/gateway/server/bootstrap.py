@@ -1,10 +1,11 @@
 """Start of a gateway from its settings: all models are loaded and tried before any client is admitted."""
 
+import asyncio
 import contextlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from feint.errors import BadRecipe, FeintError, StoreLost, one_line
@@ -17,9 +18,9 @@ from feint.gateway.backends.registry import LOADERS
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.redaction import address
 from feint.gateway.server.app_state import AppState, Ledgers
-from feint.gateway.server.certificates import expiry, tls
+from feint.gateway.server.certificates import Certificate, read_certificate
 from feint.gateway.server.readiness import TRIAL, check_decision, settings_warnings
-from feint.gateway.settings import LOOPBACK, Settings
+from feint.gateway.settings import LOOPBACK, ModelSettings, Settings, UpstreamSettings
 from feint.gateway.telemetry.audit_chain import read_key
 from feint.openinference.model_spec import ModelSpec
 
@@ -44,19 +45,14 @@ async def load(
     Returns:
         The gateway, not yet listening.
     """
-    tls(settings.server)
+    certificate = read_certificate(settings.server)
     read_key(settings.operator.audit_key_env, settings.operator.audit_key_file)
-    models: dict[str, LoadedModel] = {}
     with contextlib.ExitStack() as failed:
         if authenticator is None:
             authenticator = authenticator_of(settings)
             failed.callback(close_authenticator, authenticator)
-        for name, model in settings.models.items():
-            models[name] = await _opened(name, LOADERS[type(model)](model, name))
-            failed.callback(models[name].close)
-            if (meter := models[name].meter) is not None:
-                share(meter, settings.ledger.store, name)
-        state = await tried(build_app(settings, models, authenticator, ledgers), ledgers)
+        models = await _open_models(settings, failed)
+        state = await tried(build_app(settings, models, authenticator, ledgers, certificate), ledgers)
         failed.pop_all()
     return state
 
@@ -98,9 +94,13 @@ def close_authenticator(authenticator: Authenticator) -> None:
 
 
 def build_app(
-    settings: Settings, models: Mapping[str, LoadedModel], authenticator: Authenticator, ledgers: Ledgers | None = None
+    settings: Settings,
+    models: Mapping[str, LoadedModel],
+    authenticator: Authenticator,
+    ledgers: Ledgers | None = None,
+    certificate: Certificate | None = None,
 ) -> AppState:
-    """Build a gateway of opened models; arguments, result and errors are those of `opened`."""
+    """Build a gateway of opened models; arguments, result and errors are those of `load`."""
     held = ledgers if ledgers and ledgers.url == settings.ledger.store else Ledgers(settings.ledger.store)
     endpoints = {name: _endpoint(settings, name, loaded, held) for name, loaded in models.items()}
     for name, loaded in models.items():
@@ -109,15 +109,37 @@ def build_app(
         endpoints, authenticator, settings.server.limits,
         ledger_needed=settings.ledger.readiness and settings.ledger.when_lost == "refuse",
         upstreams=frozenset(name for name, loaded in models.items() if loaded.upstream),
-        certificate_expires=expiry(settings.server),
+        certificate_expires=None if certificate is None else certificate.expires,
     )  # fmt: skip
     warnings = [*_warnings(settings, models), *_certificate_warnings(gateway.certificate_expires)]
-    return AppState(settings, gateway, models, held, warnings)
+    return AppState(settings, gateway, models, held, certificate, warnings)
 
 
-async def _opened(name: str, loaded: Awaitable[LoadedModel]) -> LoadedModel:
+async def _open_models(settings: Settings, failed: contextlib.ExitStack) -> dict[str, LoadedModel]:
+    """Load and try the models, which `failed` closes. Servers that run some are asked at once: each may be slow."""
+    models, elsewhere = dict[str, LoadedModel](), dict[str, asyncio.Task[LoadedModel]]()
+    for name, model in settings.models.items():
+        if isinstance(model, UpstreamSettings):
+            elsewhere[name] = asyncio.ensure_future(_opened(name, model))
+            failed.callback(_abandon, elsewhere[name])
+    for name, model in settings.models.items():
+        models[name] = loaded = await (elsewhere.get(name) or _opened(name, model))
+        if name not in elsewhere:
+            failed.callback(loaded.close)
+        if loaded.meter is not None:
+            await asyncio.to_thread(share, loaded.meter, settings.ledger.store, name)  # it asks a server
+    return models
+
+
+async def _opened(name: str, model: ModelSettings) -> LoadedModel:
     with _naming(name):
-        return await loaded
+        return await LOADERS[type(model)](model, name)
+
+
+def _abandon(opening: asyncio.Task[LoadedModel]) -> None:
+    """Close a model that is loaded, or being loaded."""
+    if not opening.cancel() and not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 @contextlib.contextmanager
@@ -167,6 +189,8 @@ def _warnings(settings: Settings, models: Mapping[str, LoadedModel]) -> list[str
         warnings.append("anybody may ask, and all of them are one client of the ledger")
     if settings.ledger.store == "memory:":
         warnings.append("the ledger is in memory: budgets and evidence are forgotten when the gateway stops")
+    elif settings.ledger.mark_file is None:
+        warnings.append("the ledger has no mark: what it loses while no gateway runs is not noticed ([ledger] mark)")
     return warnings
 
 

@@ -1,8 +1,11 @@
-"""Certificate of the server: it is read, and asked for its end."""
+"""Certificate of the server: read once, for HTTP and gRPC, and asked for its end."""
 
 import contextlib
 import math
 import ssl
+from dataclasses import dataclass
+
+import grpc
 
 from feint.errors import MissingData
 from feint.gateway.secrets import NO_PASSPHRASE
@@ -12,34 +15,52 @@ NO_CHECK_TIME = 0x200000  # of OpenSSL, for which `ssl` has no name: one that ha
 STEPS = 4  # of a handshake
 
 
-def tls(server: ServerSettings) -> ssl.SSLContext | None:
-    """Return the server's certificate, if it has one; raise `MissingData`."""
+@dataclass(frozen=True)
+class Certificate:
+    """Certificate of the server with its key.
+
+    Attributes:
+        context: TLS of HTTP.
+        pair: The same for gRPC.
+        expires: When it expires, in seconds since the epoch; NaN where no client takes it, whatever its date.
+    """
+
+    context: ssl.SSLContext
+    pair: grpc.ServerCertificateConfiguration
+    expires: float
+
+
+def read_certificate(server: ServerSettings) -> Certificate | None:
+    """Read the server's certificate, if it has one; raise `MissingData`."""
     if server.tls_cert is None or server.tls_key is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(server.tls_cert, server.tls_key, password=NO_PASSPHRASE)
+        chain = server.tls_cert.read_bytes()
+        pair = grpc.ssl_server_certificate_configuration([(server.tls_key.read_bytes(), chain)])
     except (OSError, ssl.SSLError) as error:
         raise MissingData(
             f"{server.tls_cert.name} and {server.tls_key.name} ({error.strerror or type(error).__name__})",
             "a certificate and its key, in PEM and without passphrase",
             "check both",
         ) from error
-    return context
+    return Certificate(context, pair, _expiry(context, chain.decode("latin-1")))
 
 
-def expiry(server: ServerSettings) -> float | None:
-    """Return when the server's certificate expires, in seconds since the epoch; None without one.
+def _expiry(context: ssl.SSLContext, chain: str) -> float:
+    """Return when a certificate expires, which is what a client is shown in a handshake: `ssl` reads no file's dates.
 
-    It is what a client is shown, in a handshake in memory: `ssl` reads no file's dates. Where no client takes the
-    certificate, whatever its date, the time is NaN. Errors are those of `tls`.
+    Args:
+        context: The server's context.
+        chain: The certificate, in PEM.
+
+    Returns:
+        The time, as in `Certificate`.
     """
-    context = tls(server)
-    if context is None:
-        return None
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
-    client.load_verify_locations(server.tls_cert)
+    client.load_verify_locations(cadata=chain)
     client.verify_flags = ssl.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = shown, _ = client.wrap_bio(back, there), context.wrap_bio(there, back, server_side=True)

@@ -7,12 +7,14 @@ for each that is sent, and 12 MB of requests sent at once, without waiting for a
 import asyncio
 import logging
 import math
+import weakref
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from feint.errors import BadInput, FeintError, TooLarge
 from feint.gateway import error_responses
+from feint.gateway.routes import HAS_GONE
 
 HEAD = 2**16  # bytes of a request beside its body: its line, headers, frames of chunks and trailers
 AHEAD = 16  # requests that may wait for an answer on one connection
@@ -27,7 +29,8 @@ class WholeResponse:
     """
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle, self._transport, self._head = cycle, cycle.transport, None
+        self._cycle = weakref.proxy(cycle)  # it holds this one: only the collector would free the two
+        self._transport, self._head = cycle.transport, None
         self.close, self.is_closing = self._transport.close, self._transport.is_closing
 
     def write(self, data: bytes) -> None:
@@ -99,6 +102,7 @@ class BoundedConnection(HttpToolsProtocol):
         assert self.cycle is not None
         if self.loop.time() > self._old:
             self.cycle.keep_alive = False
+        self.scope["extensions"] = {HAS_GONE: self.transport.is_closing}  # pyright: ignore[reportGeneralTypeIssues]
         if self.scope["method"] != "HEAD":
             self.cycle.transport = WholeResponse(self.cycle)  # pyright: ignore[reportAttributeAccessIssue]
 

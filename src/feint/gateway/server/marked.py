@@ -6,12 +6,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from feint.errors import BadInput, Unreachable
-from feint.gateway.accounts import stored
+from feint.gateway.accounts import to_read
 from feint.gateway.auth.keyfile import Keys
 from feint.gateway.backends.registry import LOADERS
 from feint.gateway.changes import AccountName
 from feint.gateway.settings import Settings
-from feint.gateway.stores.base import snapshot_of
 from feint.signature import Domain
 
 MOST = 1_000_000  # clients that are read
@@ -48,10 +47,10 @@ async def rows_by_account(settings: Settings, model: str, name: str) -> dict[str
         BadInput: No account has such rows, or the ledger is in memory.
     """
     parts = defaultdict[str, list[np.ndarray]](list)
-    async with stored(settings, model) as store:
+    async with to_read(settings, model) as ledger:
         groups = groups_of(settings)
-        for client, _ in await store.clients(MOST):
-            rows = (await snapshot_of(store, AccountName("client", client))).rows.get(name)
+        for client, _ in await ledger.clients(MOST):
+            rows = (await ledger.account(AccountName("client", client))).rows.get(name)
             if rows is not None and len(rows):
                 parts[groups.get(client, client)].append(rows)
     if not parts:

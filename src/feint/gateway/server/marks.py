@@ -24,10 +24,10 @@ def read_marks(path: Path) -> dict[str, LedgerMark]:
 
 
 def write_marks(path: Path, marks: Mapping[str, LedgerMark]) -> None:
-    """Replace the file in one step. Raises `NotWritten`."""
+    """Replace marks in the file, in one step; those of other models stay. Raises `NotWritten`, or `DamagedFile`."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_bytes(msgspec.json.encode(marks))
+        partial.write_bytes(msgspec.json.encode(read_marks(path) | dict(marks)))
         partial.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -68,8 +68,8 @@ async def accept_ledgers(settings: Settings) -> None:
         for model in (*settings.models, TRIAL):
             async with stored(settings, model) as store:
                 await accept(store)
-    if settings.ledger.mark is not None:
-        settings.ledger.mark.unlink(missing_ok=True)
+    if (mark := settings.ledger.mark_file) is not None:
+        mark.unlink(missing_ok=True)
 
 
 async def settings_warnings(store: Store) -> Sequence[str]:

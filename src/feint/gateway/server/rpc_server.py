@@ -7,6 +7,7 @@ import grpc
 
 from feint.gateway import rpc
 from feint.gateway.app import Gateway
+from feint.gateway.server.certificates import Certificate
 from feint.gateway.server.ports import address, in_use
 from feint.gateway.settings import ServerSettings
 
@@ -27,14 +28,16 @@ class RpcServer:
 
     Args:
         gateway: The gateway.
-        at: Its address, limits and certificate.
+        at: Its address and limits.
+        certificate: Its certificate, if it has one; `renew` replaces it.
         shared: Whether other processes listen on the same port.
     """
 
-    def __init__(self, gateway: Gateway, at: ServerSettings, *, shared: bool = False) -> None:
-        self._gateway, self._at, self._shared = gateway, at, shared
+    def __init__(
+        self, gateway: Gateway, at: ServerSettings, certificate: Certificate | None = None, *, shared: bool = False
+    ) -> None:
+        self._gateway, self._at, self._certificate, self._shared = gateway, at, certificate, shared
         self._limit, self._port, self._stopping = gateway.body_limit, 0, False
-        self._pair: grpc.ServerCertificateConfiguration | None = None
 
     async def start(self, port: int) -> int:
         """Listen on a port, 0 for a free one, and return its number; raise `BadInput` where it is taken."""
@@ -46,11 +49,10 @@ class RpcServer:
         server, where = grpc.aio.server(options=self._options()), address(self._at.host, port)
         rpc.add(self._gateway, server)
         try:
-            if self._at.tls_cert is None or self._at.tls_key is None:
+            if (first := self._certificate) is None:
                 self._port = server.add_insecure_port(where)
             else:
-                first = self._pair = _pair(self._at)
-                credentials = grpc.dynamic_ssl_server_credentials(first, lambda: self._pair or first)
+                credentials = grpc.dynamic_ssl_server_credentials(first.pair, lambda: (self._certificate or first).pair)
                 self._port = server.add_secure_port(where, credentials)
         except RuntimeError as error:
             raise in_use(where) from error
@@ -88,7 +90,7 @@ class RpcServer:
     async def _reopened(self) -> bool:
         try:
             self._server, self._gateway.grpc_lost = await self._open(self._port), False
-        except Exception as error:  # of a port, or of a certificate that is gone
+        except Exception as error:  # of a port
             log.error("gRPC cannot be opened anew (%s)", type(error).__name__)
             self._gateway.grpc_lost = True
         return not self._gateway.grpc_lost
@@ -98,19 +100,12 @@ class RpcServer:
         self._stopping = True
         await self._server.stop(grace)
 
-    def renew(self, server: ServerSettings) -> None:
-        """Use the certificate that is in the settings' files now."""
-        if self._pair is not None:
-            self._pair = _pair(server)
+    def renew(self, certificate: Certificate) -> None:
+        """Show clients another certificate from now on, where there was one."""
+        if self._certificate is not None:
+            self._certificate = certificate
 
     def check_limit(self) -> None:
         """Log that the models take larger messages than the server, where they do so since a reload."""
         if self._gateway.body_limit > self._limit:
             log.warning("gRPC takes messages of at most %d bytes until a restart", self._limit)
-
-
-def _pair(server: ServerSettings) -> grpc.ServerCertificateConfiguration:
-    """Return the certificate and its key, for gRPC."""
-    assert server.tls_key is not None
-    assert server.tls_cert is not None
-    return grpc.ssl_server_certificate_configuration([(server.tls_key.read_bytes(), server.tls_cert.read_bytes())])

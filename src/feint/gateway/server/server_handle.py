@@ -17,14 +17,13 @@ from feint import __version__
 from feint.errors import FeintError, one_line
 from feint.gateway import routes
 from feint.gateway.dashboard import page
-from feint.gateway.secrets import NO_PASSPHRASE
 from feint.gateway.server.app_state import AppState, Ledgers
 from feint.gateway.server.bootstrap import close_authenticator
-from feint.gateway.server.certificates import tls
+from feint.gateway.server.certificates import Certificate
 from feint.gateway.server.limits import BoundedConnection
 from feint.gateway.server.ports import address, bind
 from feint.gateway.server.rpc_server import RpcServer
-from feint.gateway.settings import ServerSettings, Settings
+from feint.gateway.settings import Settings
 from feint.gateway.telemetry.observers import Telemetry
 
 log = logging.getLogger("feint.gateway")
@@ -63,8 +62,9 @@ class RunningServer:
         self.opened, self.gateway, self._telemetry = state, state.gateway, telemetry
         self._at, self._any, self._started = state.settings.server, any_port, state.settings
         self._shared = shared_ports
-        self._certificate: ssl.SSLContext | None = None
+        self._certificate = state.certificate
         self._stop, self._reloading, self._rest, self._rpc = asyncio.Event(), asyncio.Lock(), None, None
+        self._reload_waits = False
         self.rest_port = self.grpc_port = 0
         self.loop = asyncio.get_running_loop()
 
@@ -105,7 +105,9 @@ class RunningServer:
     async def _start_rest(self) -> None:
         listener = bind(self._at.host, 0 if self._any else self._at.rest_port, shared=self._shared)
         self.rest_port = listener.getsockname()[1]
-        context = self._certificate = tls(self._at)
+        context = self._certificate and self._certificate.context
+        if context is not None:  # whoever connects is shown the certificate of the last reload
+            context.sni_callback = self._show_certificate
         config = uvicorn.Config(
             routes.app(self.gateway, routes=self._routes()), ws="none", lifespan="off",
             http=functools.partial(  # pyright: ignore[reportArgumentType]
@@ -122,7 +124,7 @@ class RunningServer:
             await asyncio.sleep(0.005)
 
     async def _start_rpc(self) -> None:
-        self._rpc = RpcServer(self.gateway, self._at, shared=self._shared)
+        self._rpc = RpcServer(self.gateway, self._at, self._certificate, shared=self._shared)
         self.grpc_port = await self._rpc.start(0 if self._any else self._at.grpc_port)
 
     def stop(self) -> None:
@@ -152,17 +154,21 @@ class RunningServer:
     async def reload(self, make: Factory) -> None:
         """Serve what `make` opens now, and open the audit log's file again.
 
-        Where anything fails all stays as it is. Requests in flight end where they began; the ledgers, and what was
+        A call while another one waits for its turn is left to that one, which reads the settings later. Where anything
+        fails all stays as it is. Requests in flight end where they began; the ledgers, and what was
         recorded of clients, are kept. Certificates are read again; what else of [server] and [operator] was changed is
         named in the log, and waits for a restart.
 
         Args:
             make: Opens the settings; called with the ledgers that are open.
         """
+        if self._telemetry is not None:
+            self._telemetry.reopen()
+        if self._reload_waits:
+            return
+        self._reload_waits = True
         async with self._reloading:
-            if self._telemetry is not None:
-                self._telemetry.reopen()
-            fresh = None
+            self._reload_waits, fresh = False, None
             try:
                 fresh = await make(self.opened.ledgers)
                 self._enter_modes(fresh)
@@ -194,7 +200,7 @@ class RunningServer:
         """Serve `fresh`, and return what was served until now."""
         if waiting := _not_taken(self._started, fresh.settings):
             log.warning("changed, but not taken until a restart: %s", ", ".join(waiting))
-        self._renew(fresh.settings.server)
+        self._renew(fresh.certificate)
         old, self.opened = self.opened, fresh
         old.unwatch()
         gateway = self.gateway
@@ -210,14 +216,18 @@ class RunningServer:
         self._note("settings taken", models=[*gateway.endpoints])
         return old
 
-    def _renew(self, server: ServerSettings) -> None:
-        """Use the certificate that is in the settings' files now; `tls` has read it without an error before."""
-        if server.tls_cert is None or server.tls_key is None:
+    def _renew(self, certificate: Certificate | None) -> None:
+        """Show clients another certificate; whether there is one at all changes with a restart alone."""
+        if certificate is None or self._certificate is None:
             return
-        if self._certificate is not None:
-            self._certificate.load_cert_chain(server.tls_cert, server.tls_key, password=NO_PASSPHRASE)
+        self._certificate = certificate
         if self._rpc is not None:
-            self._rpc.renew(server)
+            self._rpc.renew(certificate)
+
+    def _show_certificate(self, connection: ssl.SSLObject, name: str | None, first: ssl.SSLContext) -> None:
+        """Show a client who connects the certificate."""
+        assert self._certificate is not None
+        connection.context = self._certificate.context
 
 
 def _not_taken(started: Settings, fresh: Settings) -> list[str]:

@@ -10,7 +10,7 @@ from feint.defenses.access.clients import ClientThreshold, threshold
 from feint.defenses.access.martingale import DRIFT, Martingale
 from feint.defenses.access.mixture import Mixture
 from feint.errors import BadInput
-from feint.gateway.accounts import check_stored, stored
+from feint.gateway.accounts import check_stored, to_read
 from feint.gateway.backends.registry import LOADERS
 from feint.gateway.settings import Settings
 
@@ -103,8 +103,8 @@ async def shadow_report(settings: Settings, model: str, share: float) -> ShadowR
         detectors = loaded.pipeline.detectors if isinstance(loaded.pipeline, HasDetectors) else ()
     finally:
         loaded.close()
-    async with stored(settings, model) as store:
-        clients, groups = await store.clients(MOST), await store.clients(MOST, kind="group")
+    async with to_read(settings, model) as ledger:
+        clients, groups = await ledger.clients(MOST), await ledger.clients(MOST, kind="group")
     calibrated = [
         (len(member.inputs), test.alpha)
         for test in detectors

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from feint._optional import require
 from feint.errors import UnknownName
-from feint.gateway.stores.base import Store
+from feint.gateway.stores.base import HasReader, LedgerReader, Store, StoreReader
 
 STORES = {  # scheme of a URL: module, class and the extra that it takes
     "memory": ("memory", "MemoryStore", ""),
@@ -37,6 +37,12 @@ def open_store(url: str, model: str = "") -> Store:
     URL without a path, `MissingData` for an extra that is not installed, and `StoreLost` if the storage fails.
     """
     return store_class(url).open(url, model)
+
+
+def open_reader(url: str, model: str = "") -> LedgerReader:
+    """Return a reader of the ledger of a model, which need not take writes; errors are those of `open_store`."""
+    kind = store_class(url)
+    return kind.open_reader(url, model) if isinstance(kind, HasReader) else StoreReader(kind.open(url, model))
 
 
 def beside(url: str, folder: Path) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
 from feint.errors import StoreRolledBack
@@ -73,11 +74,58 @@ class CommitsEach(Protocol):
         ...
 
 
+class LedgerReader(Protocol):
+    """Accounts of a model's ledger, which are only read. Methods raise as those of a `Store`, or `DamagedFile`."""
+
+    async def account(self, name: AccountName) -> Snapshot:
+        """Return an account as it is, without its tokens."""
+        ...
+
+    async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
+        """Return clients or groups, as `Store.clients`."""
+        ...
+
+    async def close(self) -> None:
+        """Close, as `Store.close`."""
+        ...
+
+
+@runtime_checkable
+class HasReader(Protocol):
+    """Class of a store that can be read where it cannot be written: a copy, or a replica."""
+
+    def open_reader(self, url: str, model: str) -> LedgerReader:
+        """Return a reader of the ledger of a model at a URL, as `Store.open`."""
+        ...
+
+
+@dataclass(frozen=True)
+class StoreReader:
+    """Reader of any `store`, which may write to it."""
+
+    store: Store
+
+    async def account(self, name: AccountName) -> Snapshot:
+        """Return an account, as `LedgerReader.account`."""
+        return await snapshot_of(self.store, name)
+
+    async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
+        """Return clients or groups, as `Store.clients`."""
+        return await self.store.clients(most, kind=kind)
+
+    async def close(self) -> None:
+        """Close, as `Store.close`."""
+        await self.store.close()
+
+
 CommitEach = Callable[[Sequence[Mapping[AccountName, ChangeSet]]], Awaitable[list[Outcome | Exception]]]
 
 
 def commits_each(store: Store) -> CommitEach:
-    """Return what commits to a store in this order, each for itself, and returns of each its outcome or its error."""
+    """Return what commits to a store in this order, each for itself, and returns of each its outcome or its error.
+
+    A single commit is made as `Store.commit`, which may wait for others that come in the same turn of the loop.
+    """
     together = store.commit_each if isinstance(store, CommitsEach) else None
 
     async def commit_each(many: Sequence[Mapping[AccountName, ChangeSet]]) -> list[Outcome | Exception]:

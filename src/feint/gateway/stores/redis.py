@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
 from feint.errors import BadInput, BadRecipe, StoreLost
-from feint.gateway.changes import REPLICAS, SHARED, AccountName, ChangeSet, Kind, LedgerMark, Outcome
+from feint.gateway.changes import REPLICAS, SHARED, AccountName, ChangeSet, Kind, LedgerMark, Outcome, Snapshot
 from feint.gateway.clock import StoreClock
 from feint.gateway.stores.base import answered, rolled_back
 from feint.gateway.stores.redis_codec import added, pack, part, rows, unpack, whole
@@ -61,6 +61,11 @@ class RedisStore:
                 f"a ledger's URL that cannot be read ({type(error).__name__})", "redis://:PASSWORD@HOST:PORT/NUMBER",
                 "write characters of a password such as / ? # @ as %2F, %3F, %23, %40",
             ) from None  # fmt: skip
+
+    @classmethod
+    def open_reader(cls, url: str, model: str) -> Self:
+        """As `HasReader.open_reader`: no script is loaded, so that a replica that takes no writes will do."""
+        return cls.open(url, model)
 
     def __init__(self, url: str, model: str = "", *, timeout: float = 2.0) -> None:
         self._tag = f"{{feint:{quote(model, safe='')}}}:"
@@ -152,6 +157,28 @@ class RedisStore:
                 pipe.eval(ACCEPT, len(keys), *keys, name.name, name.kind)
             await pipe.execute()
 
+    async def account(self, name: AccountName) -> Snapshot:
+        """Return an account, as `LedgerReader.account`."""
+        with _lost():
+            async with asyncio.timeout(self._timeout):
+                return await self._account(name)
+
+    async def _account(self, name: AccountName) -> Snapshot:
+        self._check_format(await self._redis.get(self._tag + "format"))
+        key, _, listed = self._keys(name)
+        pipe = self._redis.pipeline()  # of one moment
+        pipe.hmget(key, "version", "totals", "writer")
+        pipe.smembers(listed)
+        fields, names = await pipe.execute()
+        for row in names:
+            pipe.lrange(f"{listed}:{row.decode()}", 0, -1)
+        rows = await pipe.execute() if names else []
+        return whole((fields, [part for pair in zip(names, rows, strict=True) for part in pair], ()))
+
+    def _check_format(self, form: bytes | str | None) -> None:
+        if form not in (None, FORMAT):
+            raise StoreLost(f"a ledger of format {form!r}", f"format {FORMAT!r}", "use another database number")
+
     async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
         """Return clients or groups, as `Store.clients`."""
         with _lost():
@@ -236,8 +263,7 @@ class RedisStore:
 
     async def _load(self) -> str:
         await self._redis.set(self._tag + "format", FORMAT, nx=True)
-        if (form := await self._redis.get(self._tag + "format")) != FORMAT:
-            raise StoreLost(f"a ledger of format {form!r}", f"format {FORMAT!r}", "use another database number")
+        self._check_format(await self._redis.get(self._tag + "format"))
         self._sha = await self._redis.script_load(SCRIPT)
         return self._sha
 

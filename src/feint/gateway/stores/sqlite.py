@@ -6,15 +6,15 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 from feint.errors import BadRecipe, StoreLost
 from feint.gateway.changes import AccountName, ChangeSet, Kind, Outcome
 from feint.gateway.stores import sqlite_file
 from feint.gateway.stores.base import answered
-from feint.gateway.stores.sqlite_accounts import Accounts, erase, pack, unpack
+from feint.gateway.stores.sqlite_accounts import Accounts, clients, erase, pack
+from feint.gateway.stores.sqlite_reader import SqliteReader
 from feint.gateway.stores.waiting import Answer, tell
 from feint.gateway.turns import Turn
 
@@ -26,16 +26,22 @@ Changes = Mapping[AccountName, ChangeSet]
 log = logging.getLogger("feint.gateway")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Pending:
-    """A commit that waits for its transaction.
+class Pending(NamedTuple):
+    """A commit before its transaction.
 
     The totals of its accounts are packed already, so that one which cannot be packed fails alone.
     """
 
     changes: Changes
     packed: Mapping[AccountName, bytes]
-    result: asyncio.Future[Outcome]
+
+
+def prepared(changes: Changes) -> Pending | Exception:
+    """Return a commit with its totals packed, or why they cannot be."""
+    try:
+        return Pending(changes, {name: pack(change.totals) for name, change in changes.items()})
+    except Exception as error:
+        return error
 
 
 class SqliteStore:
@@ -55,17 +61,20 @@ class SqliteStore:
     @classmethod
     def open(cls, url: str, model: str) -> Self:
         """As `Store.open`, for sqlite:PATH."""
-        path = url.partition(":")[2]
-        if not path:
-            raise BadRecipe("a store in SQLite without a file", "sqlite:PATH", "name a file")
-        return cls(path, model)
+        return cls(_path(url), model)
+
+    @classmethod
+    def open_reader(cls, url: str, model: str) -> SqliteReader:
+        """As `HasReader.open_reader`."""
+        return SqliteReader(_path(url), model)
 
     def __init__(self, path: Path | str, model: str = "", *, timeout: float = 5.0) -> None:
         self.path, self.model, self._timeout = Path(path), model, timeout
+        self._log_path = f"{self.path}-wal"
         sqlite_file.create(self.path)
         self._file, self._identity = None, (0, 0)
         self._log: tuple[int, int] | None = None  # identity of the file's log, once it is there
-        self._waiting: list[Pending] = []
+        self._waiting: list[tuple[Pending | Exception, asyncio.Future[Outcome]]] = []
         self._emptied, self._emptying = 0.0, None
         self._turn, self._again = Turn(self._begin), None
 
@@ -75,27 +84,28 @@ class SqliteStore:
 
     async def commit(self, changes: Changes) -> Outcome:
         """Commit, as `Store.commit`."""
-        (result,) = self._enter([changes], soon=self._turn.enter())
-        return await result
+        if self._turn.enter():
+            return await self._queued(prepared(changes))
+        (answer,) = await self.commit_each([changes])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    async def commit_each(self, many: Sequence[Changes]) -> list[Outcome | Exception]:
+    async def commit_each(self, many: Sequence[Changes]) -> list[Answer]:
         """Commit, as `CommitsEach.commit_each`: now, as these have come together."""
-        return [await answered(result) for result in self._enter(many, soon=False)]
-
-    def _enter(self, many: Sequence[Changes], *, soon: bool) -> list[asyncio.Future[Outcome]]:
-        """Return results to come, of commits that are made now, or `soon`, with others of this turn of the loop."""
-        loop, results = asyncio.get_running_loop(), list[asyncio.Future[Outcome]]()
-        for changes in many:
-            results.append(loop.create_future())
-            try:
-                packed = {name: pack(change.totals) for name, change in changes.items()}
-            except Exception as error:
-                results[-1].set_exception(error)
-            else:
-                self._waiting.append(Pending(changes, packed, results[-1]))
-        if not soon:
+        pending = [*map(prepared, many)]
+        answers = None if self._waiting else self._answers(pending)
+        if answers is None:
+            results = [self._queued(commit) for commit in pending]
             self._begin()
-        return results
+            return [await answered(result) for result in results]
+        return answers
+
+    def _queued(self, commit: Pending | Exception) -> asyncio.Future[Outcome]:
+        """Return the result to come of a commit that waits."""
+        result = asyncio.get_running_loop().create_future()
+        self._waiting.append((commit, result))
+        return result
 
     async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:
         """Return clients or groups, as `Store.clients`."""
@@ -130,12 +140,7 @@ class SqliteStore:
 
     def _clients(self, most: int, kind: Kind) -> list[tuple[str, dict[str, float]]]:
         with closing(sqlite_file.connect(self.path, wait=self._timeout)) as file:
-            rows = file.execute(
-                "SELECT name, totals FROM accounts WHERE model = ? AND kind = ? AND version > 0"
-                " ORDER BY evidence DESC LIMIT ?",
-                (self.model, kind, most),
-            ).fetchall()
-        return [(client, unpack(totals)) for client, totals in rows]
+            return clients(file, self.model, most, kind)
 
     def _begin(self) -> None:
         """Commit all that wait, unless another process is writing: then they are committed when it is tried again."""
@@ -146,38 +151,46 @@ class SqliteStore:
     def _together(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         """Commit all that wait, or try again soon where another process is writing."""
         self._again = None
-        pending = [
-            commit for commit in self._waiting if not commit.result.done()
-        ]  # who hung up meanwhile is not charged
-        answers: Sequence[Answer]
+        waiting = [entry for entry in self._waiting if not entry[1].done()]  # who hung up meanwhile is not charged
+        answers = self._answers([commit for commit, _ in waiting], wait=loop.time() < deadline)
+        if answers is None:
+            self._again = loop.call_later(AGAIN, self._together, loop, deadline)
+            return
+        self._waiting = []
+        tell((result for _, result in waiting), answers)
+
+    def _answers(self, pending: Sequence[Pending | Exception], *, wait: bool = True) -> list[Answer] | None:
+        """Commit; return the result of each, or None where another process is writing, for which they may `wait`."""
+        answers: list[Answer]
         try:
             answers = self._transaction(pending)
         except (sqlite3.Error, OSError) as error:
-            if _busy(error) and loop.time() < deadline:
-                self._again = loop.call_later(AGAIN, self._together, loop, deadline)
-                return
+            if wait and _busy(error):
+                return None
             answers = [_lost(error) for _ in pending]
         except Exception as error:  # of a commit that is none
             answers = [error for _ in pending]
-        self._waiting = []
-        tell((commit.result for commit in pending), answers)
-        self._tidy(loop)
+        self._tidy()
+        return answers
 
-    def _transaction(self, pending: Sequence[Pending]) -> list[Outcome]:
+    def _transaction(self, pending: Sequence[Pending | Exception]) -> list[Answer]:
         """Return the result of each commit; raise `sqlite3.Error` or `OSError`, and then nothing was done."""
         file = self._open()
         file.execute("BEGIN IMMEDIATE")
         try:
             accounts = Accounts(file, self.model)
-            results = [accounts.commit(commit.changes, commit.packed) for commit in pending]
+            results = [
+                commit if isinstance(commit, Exception) else accounts.commit(commit.changes, commit.packed)
+                for commit in pending
+            ]
             mark = accounts.write()
             file.execute("COMMIT")
-            self._log = self._log or sqlite_file.log_identity(self.path)
+            self._log = self._log or sqlite_file.log_identity(self._log_path)
         except BaseException:
             if file.in_transaction:  # some errors end it themselves
                 file.execute("ROLLBACK")
             raise
-        return [Outcome(committed, known, mark) for committed, known in results]
+        return [result if isinstance(result, Exception) else Outcome(*result, mark) for result in results]
 
     def _open(self) -> sqlite3.Connection:
         """Return the file that is at the path now; one that was moved away is not written to.
@@ -186,7 +199,7 @@ class SqliteStore:
         Where this is the last process that has it open, closing the file brings what is in the log to it.
         """
         there = sqlite_file.identity(self.path)
-        has_log = self._log is None or self._log == sqlite_file.log_identity(self.path)
+        has_log = self._log is None or self._log == sqlite_file.log_identity(self._log_path)
         if self._file is not None and (there != self._identity or not has_log):
             log.error("the ledger %s, or its log, was moved, removed or replaced: it is opened anew", self.path.name)
             self._file.close()
@@ -195,17 +208,24 @@ class SqliteStore:
             self._file, self._identity, self._log = sqlite_file.open_existing(self.path), there, None
         return self._file
 
-    def _tidy(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _tidy(self) -> None:
         """Empty the log, now and then."""
-        if self._emptying is None and loop.time() - self._emptied > EMPTIED:
-            self._emptied = loop.time()
-            self._emptying = loop.run_in_executor(None, sqlite_file.checkpoint, self.path)
+        if self._emptying is None and (now := time.monotonic()) - self._emptied > EMPTIED:
+            self._emptied = now
+            self._emptying = asyncio.get_running_loop().run_in_executor(None, sqlite_file.checkpoint, self.path)
             self._emptying.add_done_callback(self._tidied)
 
     def _tidied(self, done: asyncio.Future[None]) -> None:
         self._emptying = None
         if (error := done.exception()) is not None:
             log.warning("the log of the ledger %s stays as long as it is: %s", self.path, error)
+
+
+def _path(url: str) -> Path:
+    path = url.partition(":")[2]
+    if not path:
+        raise BadRecipe("a store in SQLite without a file", "sqlite:PATH", "name a file")
+    return Path(path)
 
 
 def _busy(error: Exception) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 import numpy as np
 
-from feint.gateway.changes import AccountName, ChangeSet, LedgerMark, Snapshot
+from feint.gateway.changes import AccountName, ChangeSet, Kind, LedgerMark, Snapshot
 from feint.gateway.stores.memory import repeated
 
 CLEARED = 2  # void tokens that are cleared away for each new one, so that no transaction is ever long
@@ -16,6 +16,9 @@ FIND = "SELECT id, version, evidence, totals, writer FROM accounts WHERE model =
 MAKE = "INSERT INTO accounts (model, kind, name, version, evidence, totals) VALUES (?, ?, ?, 0, 0, ?)"
 CHANGE = "UPDATE accounts SET version = ?, evidence = ?, totals = ?, writer = ? WHERE id = ?"
 MARK = "UPDATE ledger SET commits = commits + ? RETURNING id, commits, erased"
+RANKED = """
+SELECT name, totals FROM accounts WHERE model = ? AND kind = ? AND version > 0 ORDER BY evidence DESC LIMIT ?
+"""
 REPLACE = "UPDATE rows SET width = ?, numbers = ? WHERE account = ? AND name = ?"
 USE = """
 INSERT INTO tokens VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET expires = excluded.expires WHERE tokens.expires <= ?
@@ -32,6 +35,12 @@ def erase(file: sqlite3.Connection, model: str, name: AccountName) -> bool:
         file.execute(f"DELETE FROM {table} WHERE {column} = ?", (row[0] if row else 0,))
     file.execute("UPDATE ledger SET erased = erased + ?", (row is not None,))
     return row is not None
+
+
+def clients(file: sqlite3.Connection, model: str, most: int, kind: Kind) -> list[tuple[str, dict[str, float]]]:
+    """Return clients or groups of a model, as `Store.clients`."""
+    rows = file.execute(RANKED, (model, kind, most)).fetchall()
+    return [(name, unpack(totals)) for name, totals in rows]
 
 
 class Entry:

@@ -89,6 +89,21 @@ def open_existing(path: Path) -> sqlite3.Connection:
     return file
 
 
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Return a connection that only reads, for which an unused file needs no folder that can be written.
+
+    Raises:
+        sqlite3.DatabaseError: If it cannot be read, or is no ledger of this format.
+    """
+    unused = log_identity(f"{path}-wal") is None  # SQLite's log is there as long as anybody writes
+    where = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if unused else ''}"
+    file = sqlite3.connect(where, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    if _header(file) != [KIND, FORMAT]:
+        file.close()
+        raise sqlite3.DatabaseError("another format")
+    return file
+
+
 def connect(path: Path, *, wait: float = 0.0) -> sqlite3.Connection:
     """Return a connection to an existing file, which waits `wait` seconds for locks; transactions are begun by hand."""
     where = f"{path.absolute().as_uri()}?mode=rw"
@@ -129,10 +144,10 @@ def identity(path: Path | str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def log_identity(path: Path) -> tuple[int, int] | None:
-    """Return device and inode of the write-ahead log of the file at `path`, None where there is none."""
+def log_identity(path: str) -> tuple[int, int] | None:
+    """Return device and inode of the write-ahead log at `path`, None where there is none."""
     try:
-        return identity(f"{path}-wal")
+        return identity(path)
     except FileNotFoundError:
         return None
 

@@ -1,19 +1,22 @@
 """Labelled samples as a raw model would take them."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from feint.data.files import Classes, Reading, samples_at
 from feint.errors import BadInput
-from feint.signature import Columns, Domain, Pixels, Tokens
+from feint.signature import Columns, Domain, Pixels, Text, Tokens
 from feint.victims.certain import INTEGERS, certain_inputs
 from feint.victims.raw import RawModel
 
 OFTEN = 0.3  # share of sequences that end with one token, from which on it is padding
 
 
-def read_samples(raw: RawModel, place: str, *, label: str | None = None, padding: int | None = None) -> Reading:
+def read_samples(
+    raw: RawModel, place: str, *, label: str | None = None, padding: int | None = None, length: int | None = None
+) -> Reading:
     """Load labelled samples, as far as a raw model says what it takes.
 
     Args:
@@ -21,12 +24,14 @@ def read_samples(raw: RawModel, place: str, *, label: str | None = None, padding
         place: Data set, file or directory of the samples.
         label: Column of the label; None for the first of the usual names.
         padding: Token that fills sequences up; None for the one that most of them end with.
+        length: Greatest length of a text in bytes, or of a sequence; None for the one that holds 95 % of the samples.
 
     Returns:
         The samples: images in the model's size, columns in its order, labels by its classes.
 
     Raises:
-        BadInput: The labels are none of the classes that the owner named, or as in `samples_at`.
+        BadInput: The labels are none of the classes that the owner named; there is a length, and neither texts nor
+            sequences of any length; or as in `samples_at`.
     """
     classes, domain = _classes(raw), _image_domain(raw)
     try:
@@ -37,6 +42,8 @@ def read_samples(raw: RawModel, place: str, *, label: str | None = None, padding
         classes = None  # the order of the labels is measured
         reading = samples_at(place, domain, label=label)
     domain = _sequence_domain(raw, reading, padding) or _certain_domain(raw, reading.split.domain)
+    if length is not None:
+        domain = _of_length(domain or reading.split.domain, raw, length)
     if domain in (None, reading.split.domain):
         return reading
     return samples_at(place, domain, classes=classes, label=label)
@@ -63,6 +70,15 @@ def _certain_domain(raw: RawModel, domain: Domain | None) -> Domain | None:
         return certain_inputs(raw, domain)[0]
     except BadInput:
         return None
+
+
+def _of_length(domain: Domain, raw: RawModel, length: int) -> Domain:
+    """Return the domain of texts or sequences of another length."""
+    fixed = isinstance(domain, Tokens) and raw.inputs[0].shape[1:] != (None,)
+    if fixed or not isinstance(domain, (Text, Tokens)):
+        what = f"sequences of {domain.shape[0]} tokens, the model's own length" if fixed else domain.noun
+        raise BadInput(f"--length {length} for {what}", "texts, or sequences of any length", "leave it out")
+    return replace(domain, length=length)
 
 
 def _sequence_domain(raw: RawModel, reading: Reading, padding: int | None) -> Tokens | None:

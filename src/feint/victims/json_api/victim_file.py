@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from feint.errors import BadInput, DamagedFile, MissingData, UnknownName
+from feint.recipes.field_types import in_words
 from feint.victims.json_api.answers import Pointers
 from feint.victims.outputs import label_text
 
@@ -166,6 +167,5 @@ def _checked(kind: type, table: Any, where: str) -> dict[str, Any]:
         try:
             values[name] = msgspec.convert(plain, known[name])
         except msgspec.ValidationError as error:
-            wanted = getattr(known[name], "__name__", known[name])
-            raise BadInput(f"{name} = {value!r}", f"a value of type {wanted}", f"mend it in {where}") from error
+            raise BadInput(f"{name} = {value!r}", in_words(known[name]), f"mend it in {where}") from error
     return values

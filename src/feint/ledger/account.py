@@ -1,114 +1,25 @@
-"""Ledger of client accounts: the only state of a service that changes while it serves.
-
-An account has named totals, tokens that were used once, and rows of numbers in order of arrival. Each change is one
-atomic step, so that a store shared by many replicas can implement the same interface.
-"""
+"""Account of one client: named totals, tokens that were used once, and rows of numbers."""
 
 import math
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import repeat
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from feint.errors import Refused
+from feint.ledger.rows import NO_NUMBERS, Rows
+from feint.ledger.undo import is_undoable, undo_by
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from feint.query import Answer, Query
 
-
 Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-NO_NUMBERS = np.empty(0, np.float32)
 CLOCK_SLACK = 1.0  # seconds by which the clocks of replicas may differ, all of which follow their store's
 NOTHING: Mapping[str, float] = MappingProxyType({})
-_UNDO: ContextVar[list[Callable[[], None]] | None] = ContextVar("feint_undo", default=None)
-
-
-@contextmanager
-def undone_on_failure() -> Iterator[None]:
-    """Undo the block's changes of accounts where it fails: what fails on this side is not the client's to pay.
-
-    Changes that other threads made meanwhile stay.
-
-    Raises:
-        Refused: The block's own; its changes stay.
-    """
-    steps: list[Callable[[], None]] = []
-    token = _UNDO.set(steps)
-    try:
-        yield
-    except Refused:
-        raise
-    except BaseException:
-        for undo in reversed(steps):
-            undo()
-        raise
-    finally:
-        _UNDO.reset(token)
-
-
-def _undo_by(step: Callable[[], None]) -> None:
-    """Have `step` called if the present `undone_on_failure` fails."""
-    steps = _UNDO.get()
-    if steps is not None:
-        steps.append(step)
-
-
-class Rows:
-    """Append-only rows of equal length, in order of arrival and bounded in number. No row ever changes.
-
-    Args:
-        start: First rows (n, d) float32. They are never written to.
-    """
-
-    def __init__(self, start: np.ndarray | None = None) -> None:
-        self._rows = np.empty((0, 0), np.float32) if start is None else start
-        self._count = len(self._rows)
-        self._lock = threading.Lock()
-
-    def append(self, new: "Tensor | np.ndarray", *, most: int) -> int:
-        """Append the rows `new` (m, d) up to `most` rows in all; return how many were appended."""
-        new = np.asarray(new, np.float32)
-        with self._lock:
-            added = max(0, min(len(new), most - self._count))
-            if added:
-                if self._count + added > len(self._rows):  # doubled, so that adding one by one stays linear
-                    capacity = min(max(2 * len(self._rows), self._count + added, 16), most)
-                    grown = np.empty((capacity, new.shape[-1]), np.float32)
-                    if self._count:
-                        grown[: self._count] = self._rows[: self._count]
-                    self._rows = grown
-                self._rows[self._count : self._count + added] = new[:added]
-                self._count += added
-                _undo_by(partial(self._remove, self._count - added, self._count))
-            return added
-
-    def _remove(self, before: int, after: int) -> None:
-        with self._lock:
-            self._count = before if self._count == after else self._count
-
-    @property
-    def array(self) -> np.ndarray:
-        """The rows so far, (n, d) float32; (0, 0) when there is none."""
-        return self._rows[: self._count]
-
-    @property
-    def tensor(self) -> "Tensor":
-        """`array` as a tensor that shares its memory."""
-        import torch  # imported only here: a gateway without torch has a ledger, too
-
-        return torch.from_numpy(self.array)
-
-    def __len__(self) -> int:
-        return self._count
 
 
 class Account:
@@ -116,19 +27,26 @@ class Account:
 
     Attributes:
         client: The client's name.
-        shared: Account that all clients of the ledger have in common.
-        group: Account of the group of linked clients to which this one belongs; this account where it is alone.
     """
 
-    def __init__(self, client: str, shared: "Account | None" = None, group: "Account | None" = None) -> None:
+    def __init__(self, client: str, shared: Self | None = None, group: Self | None = None) -> None:
         self.client = client
-        self.shared = shared or self
-        self.group = group or self
+        self._shared, self._group = shared, group  # not `self` in their place: only the collector would free it
         self._totals: dict[str, float] = defaultdict(float)
         self._rows: dict[str, Rows] = {}
         self._used: dict[str, float] = {}
         self._full = 1000
         self._lock = threading.Lock()
+
+    @property
+    def shared(self) -> Self:
+        """Account that all clients of the ledger have in common."""
+        return self._shared or self
+
+    @property
+    def group(self) -> Self:
+        """Account of the group of linked clients to which this one belongs; this account where it is alone."""
+        return self._group or self
 
     def total(self, name: str) -> float:
         """Return the total called `name`; 0 where nothing was ever added to it."""
@@ -207,7 +125,7 @@ class Account:
 
     def _put(self, name: str, rows: Rows) -> None:
         """Replace the rows called `name`, under the lock."""
-        _undo_by(partial(self._put_back, name, self._rows.get(name, Rows()), rows))
+        undo_by(partial(self._put_back, name, self._rows.get(name, Rows()), rows))
         self._rows[name] = rows
 
     def _put_back(self, name: str, before: Rows, after: Rows) -> None:
@@ -220,13 +138,13 @@ class Account:
         """Remove totals, and return what they were, (n,) float64."""
         with self._lock:
             removed = {name: self._totals.pop(name, 0.0) for name in names}
-            _undo_by(partial(self._restore, removed, dict.fromkeys(removed, 0.0), NOTHING))
+            undo_by(partial(self._restore, removed, dict.fromkeys(removed, 0.0), NOTHING))
             return np.array([*removed.values()])
 
     def _replace(self, totals: Mapping[str, float], amounts: Mapping[str, float] = NOTHING) -> None:
         """Replace totals, to which `amounts` were added, under the lock."""
-        if _UNDO.get() is not None:
-            _undo_by(partial(self._restore, {name: self._totals.get(name, 0.0) for name in totals}, totals, amounts))
+        if is_undoable():
+            undo_by(partial(self._restore, {name: self._totals.get(name, 0.0) for name in totals}, totals, amounts))
         self._totals.update(totals)
 
     def _restore(self, before: Mapping[str, float], after: Mapping[str, float], amounts: Mapping[str, float]) -> None:
@@ -245,7 +163,7 @@ class Account:
             first = self._used.get(token, -math.inf) <= now
             if first:
                 self._used[token] = expires
-                _undo_by(partial(self._forget, token))
+                undo_by(partial(self._forget, token))
             return first
 
     def _forget(self, token: str) -> None:
@@ -264,7 +182,7 @@ class Account:
         with self._lock:
             dropped = {name: rows for name, rows in self._rows.items() if name.startswith(prefix)}
             self._rows = {name: rows for name, rows in self._rows.items() if name not in dropped}
-            _undo_by(partial(self._return, dropped))
+            undo_by(partial(self._return, dropped))
 
     def _return(self, dropped: Mapping[str, Rows]) -> None:
         with self._lock:
@@ -299,43 +217,3 @@ class Account:
 def raised_total(total: float, amount: float, floor: float, ceiling: float) -> float:
     """Return a total after an addition, as `Account.add` makes it."""
     return max(0.0 if total > ceiling else total, floor) + amount
-
-
-class Ledger:
-    """Accounts by client name. An account is opened at the client's first query.
-
-    Args:
-        groups: Group of each client that is linked to others: they have one payer, one network or one owner.
-
-    Attributes:
-        shared: Account that all clients have in common.
-    """
-
-    def __init__(self, groups: Mapping[str, str] = MappingProxyType({})) -> None:
-        self.shared = Account("")
-        self._links = groups
-        self._accounts: dict[str, Account] = {}
-        self._groups: dict[str, Account] = {}
-        self._lock = threading.Lock()
-
-    def __getitem__(self, client: str) -> Account:
-        with self._lock:
-            if client not in self._accounts:
-                self._accounts[client] = Account(client, self.shared, self._group_of(client))
-            return self._accounts[client]
-
-    def _group_of(self, client: str) -> Account | None:
-        name = self._links.get(client, "")
-        return self._groups.setdefault(name, Account(name, self.shared)) if name else None
-
-    @property
-    def clients(self) -> list[str]:
-        """Names of the clients that have an account."""
-        with self._lock:
-            return [*self._accounts]
-
-    @property
-    def queries(self) -> int:
-        """Number of queries answered so far, to all clients together."""
-        with self._lock:
-            return sum(account.queries for account in self._accounts.values())

@@ -1,0 +1,166 @@
+"""Clients who hang up after a whole request: what was not decided is not charged, and what was stays charged."""
+
+import asyncio
+import json
+import socket
+import ssl
+import threading
+from contextlib import closing
+
+import grpc
+import httpx2
+import numpy as np
+import pytest
+from tests.support.certificates import certificate
+from tests.support.gateways import ANYBODY, SHAPE, Book, Straight, X, gateway
+from tests.support.graph_files import whole
+from tests.support.upstreams import upstream
+from tests.support.waiting import PATIENCE, eventually
+
+from feint.gateway import request_context
+from feint.gateway.array_query import ArrayQuery
+from feint.gateway.request_context import ClientDisconnect
+from feint.gateway.server.run import running
+from feint.gateway.settings import OnnxSettings, ServerSettings, Settings, UpstreamSettings
+from feint.openinference import proto
+
+
+class Kept:
+    """A model that takes until a test has it answer."""
+
+    def __init__(self) -> None:
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, handler):
+        self.asked.set()
+        self.go.wait(PATIENCE)
+
+
+def request_of(server) -> dict:
+    name = server.gateway.endpoints["toy"].spec.inputs[0].name
+    return {"inputs": [{"name": name, "datatype": "FP32", "shape": list(X.shape), "data": X.ravel().tolist()}]}
+
+
+def status(server) -> int:
+    with httpx2.Client(base_url=server.url, verify=False) as client:
+        return client.post("/v2/models/toy/infer", json=request_of(server)).status_code
+
+
+def send(server, line: socket.socket) -> None:
+    body = json.dumps(request_of(server)).encode()
+    line.sendall(b"POST /v2/models/toy/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+
+def plain(server, between):
+    with socket.create_connection(("127.0.0.1", server.rest_port)) as line:
+        send(server, line)
+        between()
+
+
+def over_tls(server, between):
+    context = ssl._create_unverified_context()
+    line = context.wrap_socket(socket.create_connection(("127.0.0.1", server.rest_port)))
+    with closing(line):
+        send(server, line)
+        between()
+
+
+def over_grpc(server, between):
+    request = proto.ModelInferRequest(model_name="toy", raw_input_contents=[X.tobytes()])
+    request.inputs.add(name="pixels", datatype="FP32", shape=X.shape)
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        call = channel.unary_unary(f"/{proto.SERVICE}/ModelInfer")
+        under_way = call.future(request.SerializeToString())
+        between()
+        under_way.cancel()
+
+
+@pytest.mark.parametrize("way", [plain, over_tls, over_grpc])
+def test_who_hangs_up_while_the_model_runs_is_not_charged(tmp_path, way):
+    at = ServerSettings()
+    if way is over_tls:
+        certificate(tmp_path)
+        at = ServerSettings(tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem")
+    with upstream() as model:
+        table = UpstreamSettings(upstream=model.url, upstream_model="toy", output="p", access=("Budget(9)",))
+        with running(Settings({"toy": table}, at, **ANYBODY)) as server:
+            endpoint, records = server.gateway.endpoints["toy"], []
+            endpoint.observer = records.append
+            model.fault = kept = Kept()
+            way(server, lambda: kept.asked.wait(PATIENCE))
+            noticed = (lambda: records) if way is over_grpc else lambda: not server._rest.server_state.connections
+            eventually(noticed)
+            kept.go.set()
+            eventually(lambda: records)
+            assert [(it.outcome, it.reason) for it in records] == [("cancelled", "ClientGone")]
+            assert endpoint.session.begin("anonymous").total("budget") == 0
+            assert [status(server) for _ in range(2)] == [200, 429]  # of 9 queries 5 and 5
+
+
+def test_who_hangs_up_after_the_answer_stays_charged(tmp_path):
+    table = OnnxSettings(path=whole(tmp_path / "toy.onnx"), access=("Budget(9)",))
+    with running(Settings({"toy": table}, **ANYBODY)) as server:
+
+        def answered():
+            eventually(lambda: server.gateway.endpoints["toy"].session.begin("anonymous").total("budget") == 5)
+
+        plain(server, answered)
+        assert status(server) == 429
+
+
+@pytest.mark.parametrize("goes", ["before", "meanwhile", "between"])
+def test_a_request_whose_client_is_gone_is_not_decided(goes):
+    """Before it is admitted, while the model runs, or while an attempt is repeated."""
+    gone, asked = [], []
+
+    class Conflicting(Book):
+        async def send(self, staged, *, complete=False):
+            gone.append(goes == "between")
+            return [False] * len(staged)
+
+    def model(x):
+        asked.append(len(x))
+        gone.append(goes == "meanwhile")
+        return np.full((len(x), 3), 1 / 3, np.float32)
+
+    async def scene():
+        context = request_context.begin("/", "", {})
+        context.has_gone = lambda: goes == "before" or any(gone)
+        endpoint = gateway(Straight(model)).endpoints["toy"]
+        endpoint.session = Conflicting()
+        with pytest.raises(ClientDisconnect):
+            await endpoint.answer(ArrayQuery(np.zeros((1, *SHAPE), np.float32), "ann"))
+        return endpoint.session
+
+    asyncio.run(scene())
+    assert len(asked) == (goes != "before")
+
+
+def test_a_call_that_is_cancelled_in_the_turn_of_others_is_not_decided():
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    class Together(Straight):
+        def together(self, query):
+            return True
+
+        def compute_each(self, requests):
+            return [self.model(query.x) for query, _ in requests]
+
+        async def answer(self, asked, computed, account, record, *, shadow):
+            if asked.client == "ann":
+                begun.set()
+                await go.wait()
+            return computed
+
+    async def scene():
+        endpoint = gateway(Together()).endpoints["toy"]
+        x = np.zeros((1, *SHAPE), np.float32)
+        ann, bob = [asyncio.ensure_future(endpoint.answer(ArrayQuery(x, client))) for client in ("ann", "bob")]
+        await begun.wait()
+        bob.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        await ann
+        return [endpoint.session.begin(client, "").queries for client in ("ann", "bob")]
+
+    assert asyncio.run(scene()) == [1, 0]
