@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
@@ -772,6 +773,22 @@ def adaptive() -> str:
     return grid(rows)
 
 
+def options() -> str:
+    """Return the table of what options of a strong attacker bring."""
+    names = {"digits": "MLP, digits", "fashion_mnist": "LeNet, Fashion-MNIST"}
+    found = rows_of("options")
+    tried = list(dict.fromkeys(row["option"] for row in sorted(found, key=lambda row: row["option"] != "none")))
+    lines = [["Victim", "Pool", "Queries", "Answers", *tried]]
+    for victim, answers in product(names, ("probabilities", "labels")):
+        here = [row for row in found if (row["victim"], row["answers"]) == (victim, answers)]
+        if here:
+            each = [[f"{100 * row['stealer_accuracy']:.1f}" for row in here if row["option"] == it] for it in tried]
+            pool = here[0]["pool"].removesuffix("/train")
+            cells = names[victim], pool, f"{here[0]['asked']:,}", answers
+            lines.append([*cells, *(" ".join(one) for one in each)])
+    return grid(lines)
+
+
 def springboard(name: str) -> str:
     """Return the table of downstream attacks: shares in percent, means over seeds; first with the victim itself."""
     heads = (
@@ -884,6 +901,7 @@ TABLES = {
     "lenses": lenses,
     "delays": delays,
     "drift": drift,
+    "options": options,
     "ordinary": ordinary,
     "population": population,
     "ladder": ladder,
