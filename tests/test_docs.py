@@ -121,6 +121,15 @@ def test_suites_page_counts_the_thefts_of_every_suite():
     assert counts == {name: f"{sum(bool(cell.attack) for cell in here):,}" for name, here in cells.items()}
 
 
+def test_api_page_lists_every_package_and_module():
+    listed = re.findall(r"^   (feint[\w.]*)$", (ROOT / "docs" / "reference" / "api.md").read_text(), re.MULTILINE)
+    source = ROOT / "src" / "feint"
+    public = {file.stem for file in source.glob("[a-z]*.py")} | {
+        file.parent.name for file in source.glob("*/__init__.py")
+    }
+    assert sorted(listed) == sorted({"feint", *(f"feint.{name}" for name in public)})
+
+
 def test_model_files_page_names_every_field():
     text = (ROOT / "docs" / "reference" / "model_files.md").read_text()
     inputs = PixelInputs, ColumnInputs, TokenInputs, TextInputs
