@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
@@ -416,6 +417,18 @@ def ordinary() -> str:
     return grid(rows)
 
 
+def bursts() -> str:
+    """Return the table of clients who ask in bursts: lengths measured of half, and who of the others is accused."""
+    rows = [
+        ["Victim", "Clients", "Queries in a row that depend on each other", "The others accused, with this `burst`"]
+    ]
+    for row in sorted((row for row in rows_of("ordinary") if "bursts" in row), key=_placed):
+        known = [length for length in row["lengths"] if length]
+        measured = f"{min(known)} to {max(known)}" if known else "not known"
+        rows.append([_victim(row), row["bursts"], measured, f"{row['accused']} of {row['clients']} ({row['burst']})"])
+    return grid(rows)
+
+
 def population() -> str:
     """Return the table of a mixed population, at evidence 1 and at the threshold of the clients of a month before."""
     heads = "Victim|Slices|Accused at 1|Threshold|Accused at it|Bound of the threshold|100% attack queries|50%|25%"
@@ -627,7 +640,7 @@ def suite(name: str) -> str:
 
 def verdicts() -> str:
     """Return the table of suites: how many of their thefts are to be trusted, and what flags the others."""
-    lines = [["Suite", "Thefts", "Trusted", "Within noise only", "Both", "Flags of the others"]]
+    lines = [["Suite", "Thefts run", "of", "Trusted", "Within noise only", "Both", "Flags of the others"]]
     for name in sorted(path.stem for path in (ROOT / "src/feint/suites").glob("*.toml")):
         if (RESULTS / f"{name}.jsonl").exists():
             results = results_of(name)
@@ -636,7 +649,8 @@ def verdicts() -> str:
             trusted, near = raised.count(set()), raised.count({"within-noise"})
             others = Counter(flag for names in raised if names - {"within-noise"} for flag in sorted(names))
             share = f"{(trusted + near) / len(raised):.0%}"
-            cells = f"{len(raised)}", f"{trusted}", f"{near}", share
+            planned = sum(bool(cell.attack) for cell in load(name).cells())
+            cells = f"{len(raised):,}", f"{planned:,}", f"{trusted}", f"{near}", share
             lines.append([f"`{name}`", *cells, ", ".join(f"{flag} {count}" for flag, count in others.most_common())])
     return grid(lines)
 
@@ -771,6 +785,22 @@ def adaptive() -> str:
     return grid(rows)
 
 
+def options() -> str:
+    """Return the table of what options of a strong attacker bring."""
+    names = {"digits": "MLP, digits", "fashion_mnist": "LeNet, Fashion-MNIST"}
+    found = rows_of("options")
+    tried = list(dict.fromkeys(row["option"] for row in sorted(found, key=lambda row: row["option"] != "none")))
+    lines = [["Victim", "Pool", "Queries", "Answers", *tried]]
+    for victim, answers in product(names, ("probabilities", "labels")):
+        here = [row for row in found if (row["victim"], row["answers"]) == (victim, answers)]
+        if here:
+            each = [[f"{100 * row['stealer_accuracy']:.1f}" for row in here if row["option"] == it] for it in tried]
+            pool = here[0]["pool"].removesuffix("/train")
+            cells = names[victim], pool, f"{here[0]['asked']:,}", answers
+            lines.append([*cells, *(" ".join(one) for one in each)])
+    return grid(lines)
+
+
 def springboard(name: str) -> str:
     """Return the table of downstream attacks: shares in percent, means over seeds; first with the victim itself."""
     heads = (
@@ -883,7 +913,9 @@ TABLES = {
     "lenses": lenses,
     "delays": delays,
     "drift": drift,
+    "options": options,
     "ordinary": ordinary,
+    "bursts": bursts,
     "population": population,
     "ladder": ladder,
     "promises": promises,

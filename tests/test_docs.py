@@ -15,7 +15,8 @@ import pytest
 from benchmarks.load.processes import free_port
 from docs import tables
 
-from feint import cli, data
+from feint import bench, cli, data
+from feint.bench.load import shipped
 from feint.gateway.array_query import ArrayQuery
 from feint.gateway.server.bootstrap import load
 from feint.gateway.settings_file import read
@@ -111,6 +112,22 @@ def test_domains_page_names_every_domain():
     for domain in DOMAINS.values():
         assert f"| `{domain.__name__}` |" in text
         assert domain.noun in text
+
+
+def test_suites_page_counts_the_thefts_of_every_suite():
+    text = (ROOT / "docs" / "reference" / "suites.md").read_text()
+    counts = dict(re.findall(r"^\| `(\w+)` \|.*\| ([\d,]+) \| [^|]+ \|$", text, re.MULTILINE))
+    cells = {name: bench.load(name).cells() for name in shipped()}
+    assert counts == {name: f"{sum(bool(cell.attack) for cell in here):,}" for name, here in cells.items()}
+
+
+def test_api_page_lists_every_package_and_module():
+    listed = re.findall(r"^   (feint[\w.]*)$", (ROOT / "docs" / "reference" / "api.md").read_text(), re.MULTILINE)
+    source = ROOT / "src" / "feint"
+    public = {file.stem for file in source.glob("[a-z]*.py")} | {
+        file.parent.name for file in source.glob("*/__init__.py")
+    }
+    assert sorted(listed) == sorted({"feint", *(f"feint.{name}" for name in public)})
 
 
 def test_model_files_page_names_every_field():

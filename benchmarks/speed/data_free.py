@@ -51,7 +51,7 @@ def speed() -> list[Row]:
 
 def ours(victim: nn.Module, attack: DFME | MAZE, cost: int) -> None:
     """Ten turns with Feint."""
-    attack.steal(Service(victim).oracle(client="thief", budget=TURNS * cost))
+    attack.steal(Service(victim).oracle(client="attacker", budget=TURNS * cost))
 
 
 def l1(t: Tensor, s: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ def speed() -> list[Row]:
     true = _centred(*parameters(victim))
     rows: list[Row] = []
     for tool in ("Feint", "random inputs, torch.linalg.solve"):
-        oracle = Service(victim).oracle(client="thief", budget=FEATURES + 1)
+        oracle = Service(victim).oracle(client="attacker", budget=FEATURES + 1)
         began = time.perf_counter()
         found = parameters(EquationSolving(network).steal(oracle)) if tool == "Feint" else dense(oracle)
         seconds = time.perf_counter() - began

@@ -130,10 +130,10 @@ def compare(
 def ours(victim, network, images, epochs: int, seed: int, method: Method, lenses: tuple[Lens, ...]):
     """The theft with Feint."""
     service = Service(victim)
-    oracle = service.oracle(client="thief", budget=QUERIES)
+    oracle = service.oracle(client="attacker", budget=QUERIES)
     attack = method(images.pool, network, Training(epochs=epochs, batch_size=BATCH, learning_rate=RATE))
     seconds, surrogate = processor_seconds(partial(attack.through(*lenses).steal, oracle, seed=seed))
-    return seconds, surrogate, service.ledger["thief"].queries
+    return seconds, surrogate, service.ledger["attacker"].queries
 
 
 class Counted(torch.nn.Module):
@@ -183,9 +183,9 @@ def art(
     surrogate = network.build(seed).to(memory_format=layout)
     optimizer = torch.optim.SGD(surrogate.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4, nesterov=True)
     defended = classifier(counted, postprocessing_defences=list(after))
-    thief = attack(defended, batch_size_fit=BATCH, batch_size_query=256, nb_epochs=epochs, nb_stolen=QUERIES)
+    attacker = attack(defended, batch_size_fit=BATCH, batch_size_query=256, nb_epochs=epochs, nb_stolen=QUERIES)
     pool, labels = images.pool.inputs().numpy(), images.pool.labels.numpy()  # its labels are what adaptive ones draw
     seconds, _ = processor_seconds(
-        lambda: thief.extract(pool, labels, thieved_classifier=classifier(surrogate, optimizer=optimizer))
+        lambda: attacker.extract(pool, labels, thieved_classifier=classifier(surrogate, optimizer=optimizer))
     )
     return seconds, surrogate, counted.asked

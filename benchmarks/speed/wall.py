@@ -16,7 +16,7 @@ def cost() -> list[dict[str, str | float]]:
     torch.set_num_threads(2)
     model = Network("resnet20", (3, 32, 32), 10).build().eval()
     x = torch.rand(128, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-    service, oracle = Service(model), Service(model).oracle(client="thief", budget=10**9)
+    service, oracle = Service(model), Service(model).oracle(client="attacker", budget=10**9)
 
     @torch.no_grad()
     def bare() -> torch.Tensor:
@@ -56,7 +56,7 @@ images = feint.data.load("cifar10")
 network = feint.networks.get("resnet20", images)
 service = Service(network.build())
 KnockoffNets(images.pool, feint.networks.get("lenet", images), Training(epochs=1)).steal(
-    service.oracle(client="thief", budget=50_000)
+    service.oracle(client="attacker", budget=50_000)
 )
 print(service.ledger.queries, memory.peak_mb())
 """

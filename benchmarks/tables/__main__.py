@@ -26,6 +26,7 @@ from benchmarks.tables import (
     ladder,
     models,
     near_copies,
+    options,
     ordinary,
     springboard,
     tramer2016,
@@ -52,6 +53,7 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
     "detectors": ("detectors", detectors.jobs),
     "models": ("models", models.jobs),
     "near_copies": ("near_copies", near_copies.jobs),
+    "options": ("options", options.jobs),
     "ordinary": ("ordinary", ordinary.jobs),
     "springboard_victims": ("springboard_victims", springboard.jobs),
     "tramer2016": ("tramer2016", tramer2016.jobs),
@@ -61,12 +63,12 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=", ".join(TABLES))
-    options = parser.parse_args()
-    if unknown := set(options.tables) - set(TABLES):
+    chosen = parser.parse_args()
+    if unknown := set(chosen.tables) - set(TABLES):
         parser.error(f"{', '.join(sorted(unknown))}: no table; there are {', '.join(TABLES)}")
     torch.set_num_threads(1)
     with bars() as progress, cached_in(Path("feint-bench") / "tables" / "trainings"):
-        for table in options.tables or TABLES:
+        for table in chosen.tables or TABLES:
             folder, make = TABLES[table]
             run(table, RESULTS / folder, partial(make, progress), progress)
 

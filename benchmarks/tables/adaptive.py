@@ -89,7 +89,7 @@ def row(pool: str, attack: str, seed: int) -> Row:
         "random": KnockoffNets(inputs, surrogate, TRAINING),
         "adaptive": KnockoffNetsAdaptive(inputs, surrogate, TRAINING, hierarchy),
     }
-    oracle, started = Service(victim).oracle(client="thief", budget=BUDGET), time.process_time()
+    oracle, started = Service(victim).oracle(client="attacker", budget=BUDGET), time.process_time()
     stolen = attacks[attack].steal(oracle, seed=seed)
     seconds = time.process_time() - started
     known = {

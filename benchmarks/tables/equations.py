@@ -154,7 +154,7 @@ def defended(progress: ProgressCallback) -> Jobs:
 
 def theft(images: Dataset, attack: Attack, victim: nn.Module, defense: Defense, budget: int, seed: int) -> Row:
     service = Service(victim, defense)
-    oracle = service.oracle(client="thief", budget=budget)
+    oracle = service.oracle(client="attacker", budget=budget)
     began = time.perf_counter()
     row = {
         "data": images.name,
@@ -166,7 +166,7 @@ def theft(images: Dataset, attack: Attack, victim: nn.Module, defense: Defense, 
         stolen = attack.steal(oracle, seed=seed)
     except BadInput as error:  # labels only where probabilities are needed, said before anything is learned
         return row | {"asked": oracle.asked, "refused": str(error)}
-    row |= {"asked": service.ledger["thief"].queries, "seconds": time.perf_counter() - began}
+    row |= {"asked": service.ledger["attacker"].queries, "seconds": time.perf_counter() - began}
     random = torch.rand(5000, *images.shape, generator=torch.Generator().manual_seed(9))
     row |= {"fidelity": metrics.fidelity(stolen, victim, images.test), "n_test": len(images.test)}
     labels = [victims.predict(model, random).argmax(-1) for model in (stolen, victim)]

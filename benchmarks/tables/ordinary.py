@@ -5,7 +5,8 @@ victims and the halves of their test inputs are those of `evidence`; the months 
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,8 +19,10 @@ from benchmarks.tables.honest import FRAMES, VICTIMS, Client, Takes
 from benchmarks.tables.rows import Jobs, Row, prefix_of
 from feint import victims
 from feint.data import Split
-from feint.defenses.access import SequentialTest
+from feint.defenses.access import SequentialTest, client_state
+from feint.defenses.access.bursts import burst_length
 from feint.defenses.access.clients import threshold, upper_bound
+from feint.defenses.access.e_process import MOST
 from feint.defenses.access.slices import slices
 from feint.gateway.array_query import ArrayQuery
 from feint.ledger import Account
@@ -75,17 +78,19 @@ class Ordinary:
         """Return the scores that the test ranks."""
         return self.test(declared).ranked_score(inputs.inputs(), self.logits(inputs))
 
-    def highest(self, declared: str, clients: Iterator[Client]) -> list[float]:
-        """Return the highest evidence of each client."""
-        martingale = self.test(declared).martingale()
-        reached = []
+    def accounts(self, declared: str, clients: Iterable[Client], burst: int = 1) -> Iterator[Account]:
+        """Yield the account of each client after all its queries, of a test for bursts of this length."""
+        martingale = replace(self.test(declared), burst=burst).martingale()
         for inputs, rows in clients:
-            account, known, most = Account("client"), self.scores(declared, inputs).numpy(), 0.0
+            account, known = Account("client"), self.scores(declared, inputs).numpy()
             for part in np.split(rows, range(REQUEST, len(rows), REQUEST)):
                 query = ArrayQuery(inputs.inputs(torch.from_numpy(part)).numpy(), "client")
-                most = martingale.observe(known[part], query, account)
-            reached.append(most)
-        return reached
+                martingale.observe(known[part], query, account)
+            yield account
+
+    def highest(self, declared: str, clients: Iterable[Client], burst: int = 1) -> list[float]:
+        """Return the highest evidence of each client."""
+        return [account.total(MOST) for account in self.accounts(declared, clients, burst)]
 
     def unusual(self) -> np.ndarray:
         """Return the rows of the lowest scores, the lowest first."""
@@ -119,6 +124,8 @@ def jobs(progress: ProgressCallback) -> Jobs:
         for declared in TESTS:
             for kind, clients in ordinary.kinds().items():
                 yield f"{prefix}ordinary-{declared}-{kind}", partial(alone, ordinary, declared, kind, clients)
+        for kind in ordinary.served.bursts:
+            yield f"{prefix}bursts-{kind}", partial(bursts, ordinary, kind, ordinary.kinds()[kind])
         for declared in TESTS:
             yield f"{prefix}population-{declared}", partial(months, ordinary, declared)
 
@@ -128,6 +135,20 @@ def alone(ordinary: Ordinary, declared: str, kind: str, clients: Clients) -> Row
     return {
         "victim": ordinary.victim, "slices": ordinary.slices(declared), "kind": kind, "clients": len(reached),
         "accused": sum(evidence >= 1 for evidence in reached), "highest": max(reached), "seed": 0,
+    }  # fmt: skip
+
+
+def bursts(ordinary: Ordinary, kind: str, clients: Clients) -> Row:
+    """Measure the bursts of every second client, and test the others for bursts of the longest."""
+    sent = [*clients()]
+    states = (account.rows(client_state.NAME).array.ravel() for account in ordinary.accounts("none", sent[::2]))
+    lengths = [burst_length(client_state.recent_codes(state)) for state in states]
+    longest = max((length for length in lengths if length), default=1)
+    reached = ordinary.highest("none", sent[1::2], longest)
+    return {
+        "victim": ordinary.victim, "bursts": kind, "frames": FRAMES, "lengths": lengths, "burst": longest,
+        "clients": len(reached), "accused": sum(evidence >= 1 for evidence in reached), "highest": max(reached),
+        "seed": 0,
     }  # fmt: skip
 
 

@@ -1,6 +1,8 @@
 """The audit of a table: its own words, and every word in the reader's language."""
 
+import json
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -8,6 +10,9 @@ import skops.io
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tests.support.one_margin import real
+
+from feint.cli import main
 
 NUMBERS = "age", "months", "amount"
 
@@ -62,6 +67,26 @@ def test_the_page_is_chinese_throughout(credit, tmp_path):
         assert word not in text, word
     mixed = re.findall(r"[一-鿿] ?[,:;()]|[,;()] ?[一-鿿]", text + out)
     assert not mixed, mixed
+
+
+@pytest.mark.slow
+def test_the_commands_as_printed_serve_a_test_that_sees_what_the_model_does_not_show(run_cli, tmp_path, capsys):
+    """The test that the commands fit is of the model as the gateway loads it, which has no samples."""
+    rows = real(900, 1)
+    x = np.nan_to_num(rows.inputs().numpy())
+    skops.io.dump(LogisticRegression().fit(x, rows.labels.numpy()), "shop.skops")
+    lines = [f"{a},{b},{c:.2f},{y}" for (a, b, c), y in zip(x, rows.labels.tolist(), strict=True)]
+    (tmp_path / "shop.csv").write_text("\n".join(["a,b,n,bought", *lines]))
+    code, out, err = run_cli("shop.skops --data shop.csv --label bought --minutes 0.01 --defense LabelOnly")
+    assert code == 0, err
+    table = json.loads((tmp_path / "feint-audit/shop.skops/audit.json").read_text())
+    assert table["promise"]["test"]["recipe"] == 'SequentialTest(LearnedScore("inputs"))'
+    assert table["promise"]["attackers"][0]["accused"] == 1
+    assert "ladder.toml" in out
+    *first, serve = table["next"]
+    for command in [*first, f"{serve} --check"]:
+        main(shlex.split(command)[1:])
+    assert "shadow" in capsys.readouterr().out
 
 
 @pytest.mark.slow

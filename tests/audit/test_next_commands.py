@@ -9,6 +9,7 @@ import pytest
 from tests.support.prototypes import Raw, logits
 
 from feint.audit.commands import next_commands, write_serve_settings
+from feint.audit.promise import NoPromise
 from feint.audit.run import AuditRequest
 from feint.audit.terminal import WIDTH, format_command
 from feint.defense import Defense, Ladder
@@ -23,7 +24,8 @@ def audited(victim, defense) -> tuple[Any, Any]:
     """An audit and findings that recommend this defense, as far as the commands need them."""
     candidate = SimpleNamespace(defense=defense)
     findings = SimpleNamespace(known=True, recommended=SimpleNamespace(candidate=candidate), query_limit=None)
-    return SimpleNamespace(victim=victim, request=AuditRequest("digits", place="runs/victim")), findings
+    request = AuditRequest("digits", place="runs/victim")
+    return SimpleNamespace(victim=victim, request=request, promise=NoPromise("not run")), findings
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from feint.audit import promise as promises
 from feint.audit import promise_text
 from feint.audit.candidates import Candidate
 from feint.audit.promise import NoPromise, Promise, promise
+from feint.audit.samples import Samples
 from feint.audit.text import AuditText
 from feint.data import Split
 from feint.defense import Defense, Ladder
@@ -26,14 +27,14 @@ from feint.victims import FromAnswers, logits
 
 
 @pytest.fixture(scope="module")
-def samples(digits) -> Any:
+def samples(digits) -> Samples:
     """Digits, and a pool of noise."""
     drawn = Pixels((1, 8, 8)).sample(300, 0)
     noise = Split.of(
         digits.test.domain.encode(drawn), np.zeros(300, np.int64), domain=digits.test.domain, name="noise", part="pool"
     )
     fit, judge = (digits.test.share(i, 2) for i in range(2))
-    return SimpleNamespace(fit=fit, judge=judge, pool=noise)
+    return Samples(fit, judge, noise, (), ())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -118,7 +119,7 @@ def test_the_test_of_a_candidate_is_the_one_that_is_replayed(victim, samples):
 
 
 def test_too_few_samples_are_a_reason_and_no_promise(victim, samples):
-    few: Any = SimpleNamespace(**{**vars(samples), "fit": samples.fit.take(slice(0, 50), part="few")})
+    few = replace(samples, fit=samples.fit.take(slice(0, 50), part="few"))
     result = promise(victim, few, {}, NO_PROGRESS)
     assert isinstance(result, NoPromise)
     assert "50 benign inputs" in result.reason

@@ -73,6 +73,7 @@ def test_the_commands_that_the_demo_is_made_of(trained):
     code, out, _ = feint("evaluate stolen --victim victim --data digits")
     assert re.search(r"stealer accuracy +\d\d\.\d\d%   \(\d\d\.\d\d% to \d\d\.\d\d%, n = 359\)", out)
     assert re.search(r"stealer auc +0\.\d+$", out, re.MULTILINE)
+    assert re.search(r"^defender accuracy +\d\d\.\d\d%$", out, re.MULTILINE)
     assert "threshold agreement" not in out
     code, out, _ = feint("evaluate stolen --victim victim --data digits --threshold 0.3 --json")
     assert 0.5 < json.loads(out)["threshold_agreement"] <= 1

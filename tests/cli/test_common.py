@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from feint.cli.common import owner_split, task_inputs
+from feint.cli.common import named_network, owner_split, task_inputs
 from feint.data import Split, pools
 from feint.errors import BadInput
+from feint.models.networks import Network
 from feint.signature import Column, Columns, Pixels
 
 NAMES = tuple("9876543210")
@@ -63,3 +64,14 @@ def test_labels_of_another_sets_pool_are_an_error(reversed_model, monkeypatch, d
     monkeypatch.setattr(pools, "parse_split", lambda place: strange)
     with pytest.raises(BadInput, match=r"labels up to 29.*10 classes"):
         owner_split("digits/pool", reversed_model)
+
+
+def test_samples_of_the_owner_show_inputs_and_classes_of_a_network_that_is_named(tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text("a,b,kind\n1,2,x\n3,4,y\n5,7,z\n")
+    network = named_network("logistic", str(file), "kind")
+    assert network is not None
+    assert (network.domain.shape, network.classes) == ((2,), 3)
+    assert named_network("mlp", None, domain=network.domain, classes=4) == Network("mlp", network.domain, 4)
+    with pytest.raises(BadInput, match="name them: --data NAME"):
+        named_network("mlp", None)

@@ -7,7 +7,7 @@ import pytest
 import skops.io
 import torch
 from sklearn.linear_model import LogisticRegression
-from torch import nn
+from tests.support.one_margin import Margin, real
 
 from feint import Service, export
 from feint.data import Split
@@ -19,32 +19,8 @@ from feint.defenses.scores import scores
 from feint.errors import BadInput
 from feint.gateway.backends.onnx_model import OnnxModel
 from feint.progress import NO_PROGRESS
-from feint.signature import Column, Columns
 
-LETTERS = "x", "y", "z"
-DOMAIN = Columns((Column("a", LETTERS), Column("b", LETTERS), Column("n", optional=True)))
 READS = {"learned": LearnedScore("inputs", hidden=8), "Mahalanobis": Mahalanobis("inputs", ridge=1e-3)}
-
-
-class Margin(nn.Module):
-    """One margin for two classes, by the first column alone, as boosted trees return it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.domain, self.layer = DOMAIN, nn.Linear(1, 2)
-
-    def forward(self, x):
-        margin = x[:, :1].float() - 1.1
-        return torch.cat([torch.zeros_like(margin), margin], 1)
-
-
-def real(n: int, seed: int) -> Split:
-    """Rows whose second category is that of the first, and whose number follows it; every tenth is missing."""
-    random = np.random.default_rng(seed)
-    code = random.integers(3, size=n)
-    number = 30.0 + 10 * code + random.normal(size=n)
-    number[::10] = np.nan
-    return Split.of(np.stack([code, code, number], 1), (code > 1).astype(np.int64), domain=DOMAIN)
 
 
 @functools.cache

@@ -213,6 +213,16 @@ def test_a_score_that_is_no_number_is_the_least_ordinary(score):
     assert places(test.learned["inputs"].numpy(), np.array([score]))[0] == 0
 
 
+def test_a_query_that_comes_alone_has_the_rank_that_it_has_among_others():
+    """Also where scores differ from a calibration score by the last bits that count as equal."""
+    random = np.random.default_rng(0)
+    inputs = np.sort(random.normal(0, 30, 500).astype(np.float32))
+    near = inputs[:, None] * (1 + np.float32(1e-5) * np.arange(-2, 3, dtype=np.float32) / 2)
+    scores = np.concatenate([near.ravel(), [np.nan, np.inf, -np.inf], random.normal(0, 60, 500)]).astype(np.float32)
+    together = places(inputs, scores)
+    assert [places(inputs, scores[i : i + 1]).item() for i in range(len(scores))] == together.tolist()
+
+
 def test_two_replicas_with_one_ledger_see_all_that_one_would():
     test, scores = calibrated(), torch.randn(60, generator=GENERATOR) - 0.5
     query, z = stream(scores)

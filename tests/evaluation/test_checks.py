@@ -295,7 +295,7 @@ def test_a_row_carries_its_own_flags(results):
 
 def test_transcript_probe_does_not_change_the_surrogate(victim, digits, network):
     knockoff = KnockoffNets(digits.pool, network, Training(epochs=2)).through(HardLabels())
-    probe, oracles = probes.TranscriptProbe(), [Service(victim).oracle(client="thief", budget=50) for _ in range(2)]
+    probe, oracles = probes.TranscriptProbe(), [Service(victim).oracle(client="attacker", budget=50) for _ in range(2)]
     one, other = knockoff.steal(oracles[0]), probe.through(knockoff).steal(oracles[1])
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert set(probe.oracle.transcript.p.unique().tolist()) == {0.0, 1.0}  # what the attack saw: labels

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from feint.defenses.access import SequentialTest
-from feint.evaluation.detection import Accusations, accusations, evidence_of, first_accusation
+from feint.evaluation.detection import Accusations, _accused_at, accusations, first_accusation
 from feint.recipes.store import Weights
 
 
@@ -17,10 +17,13 @@ def test():
     return SequentialTest(benign=Weights.of({"inputs": scores, "classes": torch.tensor(10)}))
 
 
-def test_replayed_evidence_is_that_of_the_test(test):
-    scores = np.random.default_rng(0).normal(100, 100, 200).astype(np.float32)
-    theirs = test.replay(torch.from_numpy(scores)[None])[0].numpy()
-    assert evidence_of(test, scores) == pytest.approx(theirs)
+@pytest.mark.parametrize("center", [0, 20, 40, 60])
+def test_clients_are_accused_at_the_query_at_which_the_test_would(test, center):
+    scores = np.random.default_rng(0).normal(center, 60, 300).astype(np.float32)
+    evidence = test.replay(torch.from_numpy(scores)[None])[0].numpy()
+    process = test.process
+    assert process.advance(scores, np.zeros(process.size))[0] / -math.log(process.alpha) == pytest.approx(evidence)
+    assert _accused_at(process, scores) == first_accusation(evidence)
 
 
 def test_first_accusation_counts_from_one():

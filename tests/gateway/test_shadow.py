@@ -10,8 +10,10 @@ from tests.support import graph_files
 from tests.support.gateways import ANYBODY, DOMAIN, Straight
 from tests.support.problems import Linear
 
+from feint.cli.shadow import _lines
 from feint.defense import Defense, Ladder
-from feint.defenses.access import Budget, Refuse
+from feint.defenses.access import Budget, Refuse, client_state
+from feint.defenses.access.client_state import ClientState
 from feint.errors import BadRecipe, Suspected
 from feint.gateway import accounts
 from feint.gateway.array_query import ArrayQuery
@@ -163,5 +165,40 @@ def test_the_report_sees_the_queries_of_linked_clients_in_the_account_of_their_g
 
     result = asyncio.run(report())
     assert result.clients == 2
+    assert result.bursts == []
     assert result.drift.queries == 100
     assert {name for name, _ in result.furthest} == {"card (group)", "bob"}
+
+
+def test_the_report_says_who_asks_in_bursts_and_what_to_declare(tmp_path, monkeypatch):
+    """A camera that moves, whose frames are nearer to each other than scenes, beside a client of single images."""
+
+    async def ladder(table, name):
+        return LoadedModel(None, Straight(), [], rungs=2)
+
+    monkeypatch.setitem(LOADERS, OnnxSettings, ladder)
+    store = LedgerSettings(f"sqlite:{tmp_path / 'ledger.db'}")
+    settings = Settings({"toy": OnnxSettings(path=tmp_path / "toy.onnx")}, keys=ANYBODY["keys"], ledger=store)
+    random = np.random.default_rng(0)
+    single = random.integers(2**64, size=150, dtype=np.uint64)
+    frames = single[:30].repeat(5) ^ (np.uint64(1) << random.integers(64, size=(4, 150), dtype=np.uint64)).sum(
+        0, dtype=np.uint64
+    )
+
+    async def report():
+        async with accounts.stored(settings, "toy") as opened:
+            session = LedgerSession(opened)
+            for name, group, codes in (("camera", "", frames), ("ann", "card", single), ("bob", "", single[:20])):
+                transaction, state = session.begin(name, group), ClientState(codes, np.zeros(4)).packed()
+                transaction.group.change((), client_state.NAME, lambda totals, _, state=state: (totals, state))
+                transaction.accuse(0.2)
+                assert await session.commit(transaction)
+        return await shadow_report(settings, "toy", 0.5)
+
+    result = asyncio.run(report())
+    assert result.bursts == [("camera", 5), ("card (group)", 1)]
+    said = "\n".join(_lines(result, 0.5))
+    assert "bursts: 1 of the 2 clients" in said
+    assert "camera: about 5 queries in a row" in said
+    assert "SequentialTest(burst=5)" in said
+    assert "bursts: not known" in "\n".join(_lines(replace(result, bursts=()), 0.5))

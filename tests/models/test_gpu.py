@@ -102,6 +102,6 @@ ATTACKS = {
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attacks_steal_the_same_twice(gpu_victim, pool, name):
-    stolen = [ATTACKS[name](pool).steal(Service(gpu_victim).oracle(client="thief", budget=300)) for _ in range(2)]
+    stolen = [ATTACKS[name](pool).steal(Service(gpu_victim).oracle(client="attacker", budget=300)) for _ in range(2)]
     assert fingerprint(stolen[0]) == fingerprint(stolen[1])
     assert next(stolen[0].parameters()).device.type == "cuda"

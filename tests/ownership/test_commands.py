@@ -21,7 +21,7 @@ from feint.defenses.boundary import ClassFeatureWatermark, MarginWatermark
 from feint.models.networks import Network
 from feint.models.training import Training
 from feint.ownership import Mark, trained_mark
-from feint.recipes.store import RECIPE
+from feint.recipes.store import RECIPE, TENSORS
 from feint.service import Service
 from feint.victims import ClassOutputs, PixelInputs
 
@@ -99,6 +99,20 @@ def test_a_claim_without_a_commitment_or_a_date_is_none(made):
     code, out, _ = made("claim copy --mark marked --controls controls --most-false 0.4 --ledger own.db --lang zh")
     assert code == 1
     assert "请给出 --appeared" in out
+
+
+def test_a_suspect_of_another_domain_is_named(made, digits):
+    victims.save("other", Network("linear", replace(digits.domain, shape=(1, 9, 9)), 10).build(0))
+    code, out, err = made(f"claim other {CLAIM}")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "other, which takes (N, 1, 9, 9) float32" in err
+    assert "a suspect of the mark's inputs of shape (1, 1, 8, 8)" in err
+
+
+def test_weights_alone_are_a_suspect_with_the_marks_inputs_and_classes(made):
+    shutil.copy(f"copy/{TENSORS}", "weights.safetensors")
+    code, out, err = made(f"claim weights.safetensors --network mlp {CLAIM}")
+    assert (code, "evidence that this is a copy" in out) == (0, True), err
 
 
 def test_a_suspect_behind_a_url_is_asked_and_its_answers_are_kept(made):

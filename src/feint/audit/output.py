@@ -8,7 +8,7 @@ from feint import report, victims
 from feint.audit import html, recommendation
 from feint.audit.answers import sample_answers
 from feint.audit.candidates import NONE
-from feint.audit.commands import next_commands, write_serve_settings
+from feint.audit.commands import LADDER, TEST, next_commands, offered_test, write_serve_settings
 from feint.audit.findings import Findings
 from feint.audit.json_report import to_json
 from feint.audit.run import Audit
@@ -37,6 +37,10 @@ def write(
         The content of the JSON.
     """
     settings = recommendation.write(folder / SETTINGS, findings, victims.fingerprint(audit.victim))
+    if offered_test(audit, findings) is None:
+        (folder / LADDER).unlink(missing_ok=True)
+    else:
+        recommendation.write_ladder(folder / LADDER, settings, folder / TEST)
     write_serve_settings(audit, findings, folder / SETTINGS)
     commands = next_commands(audit, findings, folder / SETTINGS, typed)
     table = to_json(name, audit, findings, settings, text) | {"next": commands}

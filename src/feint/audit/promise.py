@@ -12,6 +12,7 @@ from feint.attacks.synthetic.descent import SLOPED, descend
 from feint.attacks.variation import blended, drawn, varied
 from feint.audit import attacker
 from feint.audit.candidates import Candidate
+from feint.audit.query_test import ChosenTest, choose_test
 from feint.audit.samples import Samples
 from feint.data import Split
 from feint.defense import Ladder
@@ -67,6 +68,9 @@ class Promise:
 
     Attributes:
         name: Name of the candidate that has the test, None for a test that the audit fitted.
+        chosen: The test that the audit fitted, and the scores that it tried; None for the test of a candidate.
+        drawn: Whether the pool of the attackers is rows drawn from the statistics of each column, instead of that of
+            the audit, which is rows of the task.
         alpha: Probability with which the test may ever accuse an honest client, by construction.
         calibrated: Number of inputs of its calibration, None where the audit did not fit it.
         honest: Accusations of simulated clients who send samples that the test was not fitted to.
@@ -78,6 +82,8 @@ class Promise:
     """
 
     name: str | None
+    chosen: ChosenTest | None
+    drawn: bool
     alpha: float
     calibrated: int | None
     honest: Accusations
@@ -115,10 +121,12 @@ class NoPromise:
 def promise(
     victim: nn.Module, samples: Samples, candidates: Mapping[str, Candidate], progress: ProgressCallback
 ) -> Promise | NoPromise:
-    """Replay a test in front of a model: the test of a candidate, or one that is fitted to the samples.
+    """Replay a test in front of a model: the test of a candidate, or the one by whose score most is seen.
+
+    Where the pool of a table is rows of the task, attackers ask drawn rows: the one with the task's own is tried last.
 
     Inputs are drawn with replacement and count as different ones. A model is asked about samples, and inputs of the
-    pool, that the audit asks in any case. One that is not remote is also asked about slices of samples, and about
+    pool, that the audit asks in any case. One that is not remote is also asked about drawn rows, slices of samples, and
     inputs that evasive attackers make.
 
     Args:
@@ -131,27 +139,33 @@ def promise(
         What is known, or why nothing is: for models of labels alone, or with fewer than 100 samples to fit a test to.
     """
     try:
-        return _promise(victim, samples, *_test(victim, samples, candidates, progress), progress)
+        return _promise(victim, samples, candidates, progress)
     except BadInput as error:
         return NoPromise(str(error))
 
 
-def _test(
-    victim: nn.Module, samples: Samples, candidates: Mapping[str, Candidate], progress: ProgressCallback
-) -> tuple[EProcessDetector, str | None]:
-    """Return the test, and the name of the candidate that has it."""
+def _test_of(candidates: Mapping[str, Candidate]) -> tuple[EProcessDetector | None, str | None]:
+    """Return the first test of a candidate, and its name."""
     for name, candidate in candidates.items():
         if isinstance(candidate.defense, Ladder):
             for detector in candidate.defense.detectors:
                 if isinstance(detector, EProcessDetector):
                     return detector, name
-    return SequentialTest().fit(victim, _first(samples.fit, CALIBRATION), progress=progress), None
+    return None, None
 
 
 def _promise(
-    victim: nn.Module, samples: Samples, test: EProcessDetector, name: str | None, progress: ProgressCallback
+    victim: nn.Module, samples: Samples, candidates: Mapping[str, Candidate], progress: ProgressCallback
 ) -> Promise:
-    pool, judge = attacker.first_asked(samples.pool), _first(samples.judge, HONEST)
+    remote = isinstance(victim, FromAnswers)
+    outside = samples.pool if remote else samples.outside
+    pool, judge = attacker.first_asked(outside), _first(samples.judge, HONEST)
+    test, name = _test_of(candidates)
+    chosen = None
+    if test is None:
+        fit = _first(samples.fit, CALIBRATION)
+        chosen = choose_test(victim, fit, pool, remote=remote, progress=progress)
+        test = chosen.test
     odd, ordinary = (scores(test.ranked_score, victim, split, progress).numpy() for split in (pool, judge))
 
     def replayed(kind: str, attack: np.ndarray, share: float = 1.0, hidden: np.ndarray = ordinary) -> EvasionResult:
@@ -161,7 +175,7 @@ def _promise(
     naive = replayed("pool", odd)
     attackers = [replayed("selected", _most(odd, SELECTED)), *(replayed("mixed", odd, share) for share in SHARES)]
     risks = unaccused = None
-    if not isinstance(victim, FromAnswers):
+    if not remote:
         made = _made(samples, pool, judge, ordinary)
         blends, copies = (scores(test.ranked_score, victim, split, progress).numpy() for split in made)
         copies = _most(copies, BEST)
@@ -173,7 +187,8 @@ def _promise(
             unaccused = unaccused_share(test, torch.from_numpy(odd), torch.from_numpy(copies))
     calibrated = None if name else min(CALIBRATION, len(samples.fit))
     tried = naive, *attackers, EvasionResult("task", honest)
-    return Promise(name, test.process.alpha, calibrated, honest, risks, tried, unaccused)
+    drawn = outside is samples.drawn
+    return Promise(name, chosen, drawn, test.process.alpha, calibrated, honest, risks, tried, unaccused)
 
 
 def _made(samples: Samples, pool: Split, judge: Split, ordinary: np.ndarray) -> tuple[Split, Split]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from feint.audit.findings import Findings
 from feint.audit.promise import ACCOUNTS, WANTED, EvasionResult, NoPromise, Promise
+from feint.audit.query_test import READ, ChosenTest
 from feint.audit.text import AuditText, Rows
 from feint.defenses.access.sequential_test import SliceRisk
 from feint.defenses.access.slices import UNCHANGED
@@ -19,7 +20,7 @@ def summary(known: Promise | NoPromise, text: AuditText) -> str:
     bought = [_answers(tried, 1, text) for tried in (known.naive, known.strongest)]
     return text(
         "promise summary", naive=bought[0], strongest=bought[1], accused=known.honest.accused,
-        clients=f"{len(known.honest.first):,}",
+        clients=f"{len(known.honest.first):,}", pool=_pool(known, text),
     )  # fmt: skip
 
 
@@ -37,6 +38,7 @@ def sentences(
     if isinstance(known, NoPromise):
         return [summary(known, text), _task(findings, text)]
     return [
+        *_chosen(known, text),
         _honest(known, text),
         *_slices(known, text, classes),
         *_unaccused(known, text),
@@ -59,18 +61,36 @@ def table(known: Promise, text: AuditText) -> tuple[list[str], Rows]:
     """Return the heads and rows of the attackers: when they are accused, and what so many accounts buy."""
     accounts = [text("promise accounts" if count > 1 else "promise account", count=f"{count:,}") for count in ACCOUNTS]
     heads = [text("promise attacker"), text("promise queries"), text("promise accused"), *accounts]
-    return heads, [_row(tried, text) for tried in known.attackers]
+    return heads, [_row(known, tried, text) for tried in known.attackers]
 
 
-def _row(tried: EvasionResult, text: AuditText) -> list[str]:
+def _row(known: Promise, tried: EvasionResult, text: AuditText) -> list[str]:
     outcome = tried.outcome
     median = text("promise over", count=f"{outcome.length:,}") if outcome.median is None else f"{outcome.median:,.0f}"
     bought = [_answers(tried, accounts, text) for accounts in ACCOUNTS]
-    return [_name(tried, text), median, f"{outcome.rate:.0%}", *bought]
+    return [_name(known, tried, text), median, f"{outcome.rate:.0%}", *bought]
 
 
-def _name(tried: EvasionResult, text: AuditText) -> str:
-    return text(NAMES[tried.name], share=f"{tried.outcome.share:.0%}")
+def _name(known: Promise, tried: EvasionResult, text: AuditText) -> str:
+    return text(NAMES[tried.name], share=f"{tried.outcome.share:.0%}", pool=_pool(known, text))
+
+
+def _pool(known: Promise, text: AuditText) -> str:
+    return text("drawn rows" if known.drawn else "the pool")
+
+
+def _chosen(known: Promise, text: AuditText) -> list[str]:
+    """Return what the test that the audit chose reads, beside the scores that it tried."""
+    chosen = known.chosen
+    if chosen is None:
+        return []
+    tried = text("comma").join(f"{_read(score, text)} {share:.1%}" for score, share in chosen.tried.items())
+    phrase = "promise chosen" if chosen.sees else "promise blind"
+    return [text(phrase, read=_read(chosen.score, text), tried=tried, pool=_pool(known, text))]
+
+
+def _read(score: str, text: AuditText) -> str:
+    return text(f"promise reads {READ[score]}")
 
 
 def _answers(tried: EvasionResult, accounts: int, text: AuditText) -> str:
@@ -107,7 +127,11 @@ def _slice_name(risk: SliceRisk, text: AuditText, classes: Sequence[str]) -> str
 
 
 def _unaccused(known: Promise, text: AuditText) -> list[str]:
-    return [] if known.unaccused is None else [text("promise unaccused", share=f"{known.unaccused:.1%}")]
+    return (
+        []
+        if known.unaccused is None
+        else [text("promise unaccused", share=f"{known.unaccused:.1%}", pool=_pool(known, text))]
+    )
 
 
 def _untried(known: Promise, text: AuditText) -> str:
@@ -132,7 +156,8 @@ def to_json(known: Promise | NoPromise | None) -> dict[str, Any]:
     risks = known.risks
     honest = known.honest
     return {
-        "known": True, "defense": known.name, "alpha": known.alpha, "calibrated_on": known.calibrated,
+        "known": True, "defense": known.name, "test": _test(known.chosen), "drawn_rows": known.drawn,
+        "alpha": known.alpha, "calibrated_on": known.calibrated,
         "honest": {"clients": len(honest.first), "queries": honest.length, "accused": honest.accused,
                    "bound": round(honest.bound, 6)},
         "accused_slices": None if risks is None else [
@@ -147,3 +172,11 @@ def to_json(known: Promise | NoPromise | None) -> dict[str, Any]:
             for tried in known.attackers
         ],
     }  # fmt: skip
+
+
+def _test(chosen: ChosenTest | None) -> dict[str, Any] | None:
+    """Return the JSON of the test that the audit chose."""
+    if chosen is None:
+        return None
+    scores = {score: round(share, 4) for score, share in chosen.tried.items()}
+    return {"recipe": chosen.recipe, "outliers": chosen.outliers, "unaccused_share_by_score": scores}

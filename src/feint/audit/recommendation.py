@@ -8,8 +8,9 @@ from typing import Any
 import tomli_w
 
 from feint.audit.findings import Findings
-from feint.defense import Defense
-from feint.defenses.access import Budget
+from feint.defense import Defense, Ladder
+from feint.defenses.access import Budget, Refuse
+from feint.defenses.access.detector import EProcessDetector
 from feint.recipes import store
 from feint.recipes.recipe import to_table
 from feint.recipes.store import atomic_write, weights_of
@@ -22,6 +23,12 @@ def recommended_defense(findings: Findings) -> Defense | Any:
     defense = findings.recommended.candidate.defense if findings.recommended else Defense()
     rules = [Budget(findings.query_limit)] if findings.query_limit is not None else []
     return replace(defense, access=[*defense.access, *rules])
+
+
+def with_test(defense: Defense, test: EProcessDetector) -> Ladder:
+    """Return the ladder that answers by a defense, and refuses whom a test of queries accuses."""
+    rungs = [replace(defense, access=()), Defense(access=[Refuse()])]
+    return Ladder([test], rungs, access=defense.access)
 
 
 def table(defense: Defense | Any, save: SaveStep) -> dict[str, Any]:
@@ -66,3 +73,21 @@ def write(file: Path, findings: Findings, victim: str) -> dict[str, Any]:
     with atomic_write(file) as partial:
         partial.write_text(tomli_w.dumps(settings))
     return settings
+
+
+def write_ladder(file: Path, defense: dict[str, Any], test: Path) -> None:
+    """Write the ladder of `with_test` to a TOML file.
+
+    Args:
+        file: TOML file to write.
+        defense: Table of the recommended settings, empty for none.
+        test: Directory in which `feint fit` will store the test.
+    """
+    rooms = {room: steps for room, steps in defense.items() if room not in ("kind", "access")}
+    settings = {
+        "kind": "Ladder", "access": defense.get("access", []),
+        "detectors": [{"kind": "Loaded", "folder": str(test.resolve())}],
+        "rungs": [{"kind": "Defense", **rooms}, {"kind": "Defense", "access": [{"kind": "Refuse"}]}],
+    }  # fmt: skip
+    with atomic_write(file) as partial:
+        partial.write_text(tomli_w.dumps(settings))

@@ -26,6 +26,8 @@ class Samples:
         pool: Inputs about which attackers ask.
         classes: Names of the classes, empty where the data have none.
         notes: Remarks on where the three come from. A value called `noun` is the domain's word for inputs.
+        drawn: Rows drawn from the statistics of each column, for an attacker who has none of the task, where the pool
+            of a table is rows of the task; None elsewhere.
     """
 
     fit: Split
@@ -33,6 +35,12 @@ class Samples:
     pool: Split
     classes: tuple[str, ...]
     notes: tuple[Remark, ...]
+    drawn: Split | None = None
+
+    @property
+    def outside(self) -> Split:
+        """Inputs of an attacker who has none of the task, as far as there are any: drawn rows, or else the pool."""
+        return self.pool if self.drawn is None else self.drawn
 
     @property
     def labelled(self) -> Split:
@@ -81,7 +89,9 @@ def load_samples(
     remarks: list[Remark] = []
     for remark in (*reading.remarks, *repeats, *notes, *shared, halves):
         remarks += [remark] if remark not in remarks else []
-    return Samples(fit, judge, queries, reading.classes, tuple(remarks))
+    own_rows = pool is None and isinstance(labelled.domain, Columns) and queries.name not in MADE_UP
+    drawn = made_up(labelled, "marginals") if own_rows else None
+    return Samples(fit, judge, queries, reading.classes, tuple(remarks), drawn)
 
 
 def _pool(

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from feint.audit import ownership_text, promise_text
+from feint.audit.commands import LADDER, offered_test
 from feint.audit.findings import Findings
 from feint.audit.output import JSON, PAGE, REPORT, SETTINGS
 from feint.audit.run import Audit, AuditSetup
@@ -131,6 +132,8 @@ def format_audit(
     screen.paragraph(_standards(audit, findings, text))
     written = findings.recommended is not None or findings.query_limit is not None
     screen.paragraph(text("settings", file=folder / SETTINGS) if written else text("no settings"))
+    if offered_test(audit, findings) is not None:
+        screen.paragraph(text("settings test", file=folder / LADDER))
     screen.paragraph(text("report", page=folder / PAGE, report=REPORT, json=JSON))
     for command in commands:
         screen.command(command)

@@ -102,12 +102,13 @@ def claim(
         committed = commitment.find(ledger, digest, stamped=tsa_root is not None)
         if tsa_root is not None:
             committed = time_stamp.verify(committed, tsa_root)
-    domain = next(iter(marks.values())).domain
-    innocents = load_controls(controls, domain)
+    first = next(iter(marks.values()))
+    innocents = load_controls(controls, first.domain)
     known, meter = _transcript(suspect, model, marks, out), Meter(price_per_1000, currency)
-    asked = _asked(suspect, domain, model, key, network, require_at_least(1, budget, "questions"), meter)
+    asked = _asked(suspect, first, model, key, network, require_at_least(1, budget, "questions"), meter)
     with continued(asked.oracle, known, asked.name) as oracle, bars() as progress:
         answers = control_answers(innocents, [*marks.values()], progress=progress)
+        _check_domain(suspect, asked.domain, first)
         result = _decide(oracle, [*marks.values()], answers, commitment=committed, appeared=since, policy=policy)
     table = output.to_json(suspect, result, text)
     if out is not None:
@@ -159,34 +160,48 @@ class _Asked(NamedTuple):
 
     Attributes:
         name: Name by which its answers are kept: a claim never counts those of another suspect.
+        domain: Domain of its inputs; None where it leaves that open.
         oracle: Makes its oracle, from the answers of an interrupted claim.
     """
 
     name: str
+    domain: "Domain | None"
     oracle: "Callable[[Transcript | None], Oracle]"
 
 
 def _asked(
     suspect: str,
-    domain: "Domain",
+    mark: "Mark",
     model: str | None,
     keys: "Sequence[str]",
     network: str | None,
     budget: int,
     meter: "Meter",
 ) -> _Asked:
-    """Return a suspect, whose inputs are of this domain where it leaves that open."""
+    """Return a suspect, whose inputs and classes are those of a mark where it leaves them open."""
     if "://" not in suspect:
         from feint import victims
         from feint.service import Service
 
-        loaded = load_victim(suspect, None, network, domain=domain, max_calls=budget)
+        loaded = load_victim(suspect, None, network, domain=mark.domain, classes=mark.classes, max_calls=budget)
         service, name = Service(loaded), f"{suspect} ({victims.fingerprint(loaded)})"
-        return _Asked(name, lambda past: service.oracle(client="owner", budget=budget, past=past))
+        return _Asked(
+            name, victims.domain_of(loaded), lambda past: service.oracle(client="owner", budget=budget, past=past)
+        )
     if model is None:
         raise BadInput(f"{suspect} without a model", "the model's name", "name it: --model NAME")
     from feint.client import RemoteService
 
     remote = RemoteService(suspect, model=model, keys=keys)
     limit_calls(suspect, meter, budget)
-    return _Asked(remote.name, lambda past: remote.oracle(budget=budget, past=past))
+    return _Asked(remote.name, remote.domain, lambda past: remote.oracle(budget=budget, past=past))
+
+
+def _check_domain(suspect: str, domain: "Domain | None", mark: "Mark") -> None:
+    """Raise `BadInput` for a suspect whose inputs are of another domain than a mark's."""
+    try:
+        if domain is not None:
+            domain.check(mark.x[:1].numpy())
+    except BadInput as error:
+        got, expected, _ = error.args
+        raise BadInput(f"{suspect}, which takes {expected}", f"a suspect of the mark's {got}", "name one") from error

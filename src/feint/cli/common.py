@@ -96,20 +96,36 @@ def person() -> str:
         return "unknown"
 
 
-def named_network(name: str | None, data: str | None) -> "Network | None":
-    """Return the network of this name for the inputs and classes of a data set; None without a name.
+def named_network(
+    name: str | None, data: str | None, label: str | None = None, *, domain: "Domain | None" = None, classes: int = 0
+) -> "Network | None":
+    """Return the network of this name; None without a name.
+
+    Args:
+        name: Name of the network.
+        data: Data set, file or directory of samples that shows inputs and classes.
+        label: Column of the label in a file.
+        domain: Domain of the inputs where there is no data.
+        classes: Number of classes where there is no data.
 
     Raises:
-        BadInput: There is a name and no data set.
+        BadInput: There is a name and neither data nor a domain with classes.
     """
     if name is None:
         return None
-    if data is None:
-        raise BadInput(f"--network {name} without data", "inputs and classes of the network", "name them: --data NAME")
     from feint.data import load
+    from feint.data.files import is_file
     from feint.models import networks
+    from feint.models.networks import Network
 
-    return networks.get(name, load(data.partition("/")[0]))
+    if data is not None and not is_file(data):
+        return networks.get(name, load(data.partition("/")[0]))
+    if data is not None:
+        domain, names = task_of(data, label)
+        classes = len(names)
+    if domain is None or not classes:
+        raise BadInput(f"--network {name} without data", "inputs and classes of the network", "name them: --data NAME")
+    return Network(name, domain, classes)
 
 
 def load_victim(
@@ -119,6 +135,7 @@ def load_victim(
     label: str | None = None,
     *,
     domain: "Domain | None" = None,
+    classes: int = 0,
     max_calls: int | None = None,
 ) -> "nn.Module":
     """Load the victim at `place`, and print what its calls cost before the first one. Errors as in `limit_calls`.
@@ -129,6 +146,7 @@ def load_victim(
         network: Network of the weights, for a file of weights alone.
         label: Column of the label in a file, which is no input.
         domain: Domain that decides it where there is no data.
+        classes: Number of classes of the network where there is no data.
         max_calls: Ceiling on the calls to a paid model.
 
     Returns:
@@ -136,21 +154,28 @@ def load_victim(
     """
     from feint.victims import FromAnswers
 
-    model = load_model(place, data, network, label, domain=domain)
+    model = load_model(place, data, network, label, domain=domain, classes=classes)
     if isinstance(model, FromAnswers) and not model.recorded:
         limit_calls(place, model.meter, max_calls, known=model.asked)
     return model
 
 
 def load_model(
-    place: str, data: str | None, network: str | None, label: str | None = None, *, domain: "Domain | None" = None
+    place: str,
+    data: str | None,
+    network: str | None,
+    label: str | None = None,
+    *,
+    domain: "Domain | None" = None,
+    classes: int = 0,
 ) -> "nn.Module":
     """Load a model without a call; arguments and result are those of `load_victim`."""
     from feint import victims
     from feint.victims.discovery import states_domain
 
     left_open = None if states_domain(place) else domain or _domain(data, label)
-    return victims.load_any(place, network=named_network(network, data), domain=left_open)
+    built = named_network(network, data, label, domain=domain, classes=classes)
+    return victims.load_any(place, network=built, domain=left_open)
 
 
 def limit_calls(place: str, meter: "Meter", most: int | None, *, known: int = 0) -> None:

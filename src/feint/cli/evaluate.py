@@ -59,14 +59,12 @@ def evaluate(
     if json:
         print(writer.dumps({**thefts, "n_test": len(test), **scores}, indent=1))
         return
-    for name, score in thefts.items():
+    for name, score in {**thefts, **scores}.items():
         print(_line(name, score, len(test)))
-    for name, score in scores.items():
-        print(f"{name.replace('_', ' '):26} {score:8.4g}")
 
 
 def _line(name: str, score: float, n: int) -> str:
-    """Return the line of a theft's score, with its interval where it is a share of the `n` test inputs."""
+    """Return the line of a score, with its interval where it is a share of the `n` test inputs."""
     from feint.evaluation.intervals import interval
     from feint.evaluation.metrics import metric
 

@@ -57,7 +57,7 @@ def inspect(
     from feint.victims.inspection import inspect_model, read_samples
 
     require_new(out)
-    known = named_network(network, data)
+    known = named_network(network, data, label)
     raw = load_raw(model, network=known)
     if classes is not None:
         raw.metadata = replace(raw.metadata, classes=_names(classes), named=True)

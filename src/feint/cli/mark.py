@@ -121,9 +121,9 @@ def _trained_marks(place: str, model: "nn.Module", classes: int, label: str | No
     if "outliers_of" in notes:
         source = notes["outliers_of"]
         inputs = outlier_inputs(source, inputs, notes["seed"])
-    if (triggers := repr(recipe.triggers(inputs, classes)[0])) != notes["outliers"]:
+    if (chosen := repr(recipe.triggers(inputs, classes)[0])) != notes["outliers"]:
         raise BadInput(
-            f"{source}, where the watermark of {place} would be {triggers}", f"{notes['outliers']}, as it was learned",
+            f"{source}, where the watermark of {place} would be {chosen}", f"{notes['outliers']}, as it was learned",
             "restore the data of feint fit",
         )  # fmt: skip
     mark = trained_mark(recipe, inputs, classes)

@@ -46,6 +46,7 @@ def _lines(report: "ShadowReport", share: float) -> list[str]:
     if report.drift:
         lines.append("         without drift: 1.00, 1.0 % and 5.0 %; feint fit prints the first number for each slice")
     lines += [f"    {name}: {_spoken(drift)}" for name, drift in report.furthest]
+    lines += _bursts(report)
     lines.append(
         f"  at the present threshold {report.level:.4g}: {report.accused:,} of {report.clients:,} clients would be "
         f"accused; a further one with probability at most {report.bound:.2%} (95 % confidence)"
@@ -62,6 +63,22 @@ def _lines(report: "ShadowReport", share: float) -> list[str]:
         "    shadow = false",
         f"    threshold = {calibrated.level!r}  # of {calibrated.clients} clients, share {share:g}",
     ]
+
+
+def _bursts(report: "ShadowReport") -> list[str]:
+    """Return who asks in bursts, and what to declare."""
+    if not report.bursts:
+        return ["  bursts: not known, too few queries of a client"]
+    bursts = [(name, length) for name, length in report.bursts if length > 1]
+    lines = [f"  bursts: {len(bursts):,} of the {len(report.bursts):,} clients with most evidence ask in bursts"]
+    lines += [f"    {name}: about {length} queries in a row depend on each other" for name, length in bursts[:5]]
+    if bursts:
+        longest = bursts[0][1]
+        lines.append(
+            f"    to promise them what is promised for independent queries: fit SequentialTest(burst={longest}), which "
+            f"takes about {longest} times the queries to accuse; the threshold below covers bursts as well"
+        )
+    return lines
 
 
 def _spoken(drift: "Drift") -> str:

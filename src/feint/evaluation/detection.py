@@ -72,12 +72,6 @@ class Accusations:
         return accounts * self.share * float(np.minimum(self.first - 1, min(queries, self.length)).mean())
 
 
-def evidence_of(detector: EProcessDetector, statistics: Array) -> Array:
-    """Return the evidence after each query of a client, (T,), from the statistics of its queries, (T,) or (T, d)."""
-    process = detector.process
-    return process.advance(statistics, np.zeros(process.size))[0] / -math.log(process.alpha)
-
-
 def first_accusation(evidence: Array) -> float:
     """Return the number of the first query, from 1, at which evidence (T,) is 1 or more; infinite for none."""
     reached = evidence >= 1
@@ -113,11 +107,11 @@ def accusations(
         chosen = generator.random(length) < share
         statistics = ordinary[generator.integers(len(ordinary), size=length)]
         statistics[chosen] = attack[generator.integers(len(attack), size=int(chosen.sum()))]
-        first.append(_first_accusation(process, statistics))
+        first.append(_accused_at(process, statistics))
     return Accusations(np.array(first), length, share or 1.0)
 
 
-def _first_accusation(process: EProcess, statistics: Array) -> float:
+def _accused_at(process: EProcess, statistics: Array) -> float:
     """Return the number of the query at which a client is accused; nothing is computed after it."""
     state, done = np.zeros(process.size), 0
     while done < len(statistics):

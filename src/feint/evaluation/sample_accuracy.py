@@ -101,7 +101,7 @@ def check_accuracy(
     better = _better(model, samples, p, right, names) if measured.accuracy <= 1 - LEAST_GAIN else None
     if better is None and expected is None and not is_chance(right, y):
         return measured
-    wrong = _wrong(measured, better, names, expected, place, data)
+    wrong = _wrong(measured, better, expected, place, data)
     raise wrong
 
 
@@ -167,7 +167,6 @@ def _best_trial(raw: RawModel, model: nn.Module, samples: Split, names: Sequence
 def _wrong(
     measured: SampleAccuracy,
     better: tuple[str, float] | None,
-    names: Sequence[str],
     expected: float | None,
     place: str,
     data: str,

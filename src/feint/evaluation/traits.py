@@ -61,7 +61,7 @@ def lenses(row: Row) -> tuple[Table, ...]:
     return tuple(row.recipe["attack"].get("lenses", ()))
 
 
-def trait(step: Table, name: str, default: bool = False) -> bool:
+def trait(step: Table, name: str, *, default: bool = False) -> bool:
     """Return the trait `name` that the class of a method declares; the `default` where the class is not known here."""
     return getattr(vocabulary().get(step.get("kind", "")), name, default)
 

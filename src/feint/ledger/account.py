@@ -48,6 +48,10 @@ class Account:
         """Account of the group of linked clients to which this one belongs; this account where it is alone."""
         return self._group or self
 
+    @group.setter
+    def group(self, group: Self) -> None:
+        self._group = None if group is self else group
+
     def total(self, name: str) -> float:
         """Return the total called `name`; 0 where nothing was ever added to it."""
         return self._totals.get(name, 0.0)

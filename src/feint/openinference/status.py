@@ -150,7 +150,9 @@ def error_of_status(status: int, text: str, details: Mapping[str, Any]) -> Feint
         kind, expected, remedy = ERRORS[status]
         return kind(text, expected, remedy)
     if status < 500:
-        return BadInput(text, "a request that the server takes", "check the model's name and the pool's shape")
+        return BadInput(
+            f"the answer '{text}'", "a request that the server takes", "check the model's name and the pool's shape"
+        )
     return Unreachable(f"{text} (status {status})", "a server that answers", "try again: what was answered is kept")
 
 

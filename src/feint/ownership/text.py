@@ -28,7 +28,7 @@ class ClaimText(Catalog):
     def reasons(self, result: Claim) -> list[str]:
         """Return what speaks against the claim, a sentence each."""
         values = {
-            "alpha": f"{result.policy.alpha:g}", "e": shown(result.e_value), "bound": f"{result.bound:.2%}",
+            "needed": f"{1 / result.policy.alpha:,.4g}", "e": shown(result.e_value), "bound": f"{result.bound:.2%}",
             "most": f"{result.policy.most_false:.0%}", "controls": result.controls,
             "good": result.as_good, "least": least_as_good(result.controls),
             "right": f"{result.task.right:.0%}" if result.task else "", "asked": result.task and result.task.asked,
@@ -104,8 +104,8 @@ class ClaimText(Catalog):
         verdict = f"{suspect}: {self.verdict(result)}"
         against = [f"- {reason}" for reason in self.reasons(result)]
         tables = [aligned(rows) for rows in (self.evidence_table(result), self.account_table(result)) if rows]
-        notes = self.notes(result)
-        return "\n".join([verdict, *self.whose(result), *against, "", "\n\n".join(tables), "", *notes])
+        first = "\n".join([verdict, *self.whose(result), *against])
+        return "\n\n".join([first, *tables, "\n".join(self.notes(result))])
 
 
 def _agreement(part: Evidence) -> list[str]:

@@ -39,8 +39,13 @@ class ClientState(NamedTuple):
         if not len(array):
             return cls(NO_CODES, np.zeros(size))
         stored = int(array[-1])
-        codes, numbers = array[: -1 - stored], array[-1 - stored : -1]
-        return cls(codes.view(np.uint64), numbers.astype(float) if stored == size else np.zeros(size))
+        numbers = array[-1 - stored : -1]
+        return cls(recent_codes(array), numbers.astype(float) if stored == size else np.zeros(size))
+
+
+def recent_codes(array: np.ndarray) -> np.ndarray:
+    """Return the perceptual codes in the array of a state, (n,) uint64, whatever numbers follow them."""
+    return array[: -1 - int(array[-1])].view(np.uint64) if len(array) else NO_CODES
 
 
 class ClientStates(NamedTuple):

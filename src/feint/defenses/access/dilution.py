@@ -26,6 +26,8 @@ def unaccused_share(test: SequentialTest, attack: Tensor, filler: Tensor | None 
     """
     gained = test.wins(attack)[0].mean(0)
     lost = _fillers(test) if filler is None else test.wins(filler)[0].mean(0)[None]
+    if gained.amax() <= 0:
+        return 1.0
     least, most = 0.0, 1.0
     for _ in range(HALVINGS):
         share = (least + most) / 2

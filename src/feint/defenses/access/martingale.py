@@ -143,5 +143,7 @@ def places(inputs: np.ndarray, scores: np.ndarray) -> np.ndarray:
     Returns:
         Counts from 0 to n, (N,).
     """
+    if scores.size == 1 and math.isfinite(score := scores.flat[0]):  # 1.1 instead of 7.2 µs for one that comes alone
+        return inputs.searchsorted(scores + LAST_BITS * max(abs(score), 1), side="right")
     ordered = np.where(np.isfinite(scores), scores, LEAST)
     return inputs.searchsorted(ordered + LAST_BITS * np.maximum(np.abs(ordered), 1), side="right")

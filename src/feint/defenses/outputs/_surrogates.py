@@ -131,19 +131,6 @@ def gram(model: nn.Module, x: Tensor) -> Tensor:
     return vmap(one, chunk_size=max(1, NUMBERS // size))(x)
 
 
-def last_layer(model: Classifier, x: Tensor) -> Tensor:
-    """Return G (N, K, K, H) in the weights of the last linear layer: G_k = (e_k − s) ⊗ h, in one forward pass."""
-    layer = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-    hidden: list[Tensor] = []
-    hook = layer.register_forward_hook(lambda _, inputs, __: hidden.append(inputs[0]))
-    try:
-        s = model(x).softmax(-1)
-    finally:
-        hook.remove()
-    difference = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device) - s[:, None]
-    return difference[..., None] * hidden[0][:, None, None]
-
-
 @functools.cache
 def _load_forward_mode() -> None:
     """Derive something small: at its first use torch 2.13 compiles its rules with a function that it deprecates."""

@@ -5,16 +5,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from feint.defenses.access import client_state
 from feint.defenses.access.binomial import upper_bound
+from feint.defenses.access.bursts import burst_length
 from feint.defenses.access.clients import ClientThreshold, threshold
 from feint.defenses.access.martingale import DRIFT, Martingale
 from feint.defenses.access.mixture import Mixture
 from feint.errors import BadInput
 from feint.gateway.accounts import check_stored, to_read
 from feint.gateway.backends.registry import LOADERS
+from feint.gateway.changes import AccountName, Kind
 from feint.gateway.settings import Settings
+from feint.gateway.stores.base import LedgerReader
 
 MOST = 1_000_000  # clients that are read
+MEASURED = 100  # of clients, and of groups: those with the most evidence, whose recent queries are read too
 
 
 @runtime_checkable
@@ -62,6 +67,8 @@ class ShadowReport:
         bound: Upper bound of the probability that a further client does, with confidence 95 %.
         drift: Drift of all queries; None where no sequential test has bet.
         furthest: Clients, and groups of linked ones, whose queries differ most, with their drift.
+        bursts: How many queries in a row depend on each other, 1 for none, the longest first: of each client or group
+            with the most evidence who has asked enough.
         calibration: Threshold that fewer than a share of clients reach.
         missing: Why there is no such threshold, or "".
     """
@@ -74,6 +81,7 @@ class ShadowReport:
     bound: float
     drift: Drift | None = None
     furthest: Sequence[tuple[str, Drift]] = field(default_factory=list)
+    bursts: Sequence[tuple[str, int]] = field(default_factory=list)
     calibration: ClientThreshold | None = None
     missing: str = ""
 
@@ -105,13 +113,30 @@ async def shadow_report(settings: Settings, model: str, share: float) -> ShadowR
         loaded.close()
     async with to_read(settings, model) as ledger:
         clients, groups = await ledger.clients(MOST), await ledger.clients(MOST, kind="group")
+        bursts = [*await _bursts(ledger, "client", clients), *await _bursts(ledger, "group", groups)]
     calibrated = [
         (len(member.inputs), test.alpha)
         for test in detectors
         for member in (test.members if isinstance(test, Mixture) else [test])
         if isinstance(member, Martingale)
     ]
-    return report_of(model, clients, table.threshold, share, calibrated, groups)
+    return report_of(model, clients, table.threshold, share, calibrated, groups, bursts)
+
+
+async def _bursts(
+    ledger: LedgerReader, kind: Kind, listed: Sequence[tuple[str, Mapping[str, float]]]
+) -> list[tuple[str, int]]:
+    """Return how many queries in a row depend on each other, of those with the most evidence and enough queries."""
+    lengths = []
+    for name, _ in listed[:MEASURED]:
+        rows = (await ledger.account(AccountName(kind, name))).rows.get(client_state.NAME)
+        if rows is not None and (length := burst_length(client_state.recent_codes(rows.ravel()))) is not None:
+            lengths.append((_observed(name, kind), length))
+    return lengths
+
+
+def _observed(name: str, kind: Kind) -> str:
+    return f"{name} (group)" if kind == "group" else name
 
 
 def report_of(
@@ -121,6 +146,7 @@ def report_of(
     share: float,
     calibrated: Sequence[tuple[int, float]] = (),
     groups: Sequence[tuple[str, Mapping[str, float]]] = (),
+    bursts: Sequence[tuple[str, int]] = (),
 ) -> ShadowReport:
     """Return the report on clients and their totals; the arguments are attributes of `ShadowReport`.
 
@@ -128,7 +154,7 @@ def report_of(
     """
     evidence = [totals.get("evidence", 0.0) for _, totals in clients]
     accused = sum(reached >= level for reached in evidence)
-    observed = [*clients, *((f"{name} (group)", totals) for name, totals in groups)]
+    observed = [*clients, *((_observed(name, "group"), totals) for name, totals in groups)]
     drifts = [(name, drift) for name, totals in observed if (drift := Drift.of([totals]))]
     calibration, missing = None, ""
     try:
@@ -139,5 +165,6 @@ def report_of(
     return ShadowReport(
         model, calibrated, len(clients), level, accused, upper_bound(accused, len(clients)),
         Drift.of([totals for _, totals in observed]),
-        sorted(drifts, key=lambda entry: -entry[1].surprise)[:5], calibration, missing,
+        sorted(drifts, key=lambda entry: -entry[1].surprise)[:5],
+        sorted(bursts, key=lambda entry: -entry[1]), calibration, missing,
     )  # fmt: skip

@@ -111,8 +111,8 @@ class SqliteStore:
         """Return accounts that another process has changed, as `Rereads.changed`."""
         try:
             file = self._open()
-            later = ((name, newer(file, self.model, name, account.version)) for name, account in known.items())
-            return {name: account for name, account in later if account is not None}
+            newest = ((name, newer(file, self.model, name, account.version)) for name, account in known.items())
+            return {name: account for name, account in newest if account is not None}
         except (sqlite3.Error, OSError):  # the commit will say what it is
             return {}
 

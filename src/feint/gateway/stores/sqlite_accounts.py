@@ -49,11 +49,11 @@ def clients(file: sqlite3.Connection, model: str, most: int, kind: Kind) -> list
 
 def newer(file: sqlite3.Connection, model: str, name: AccountName, version: int) -> Snapshot | None:
     """Return an account of a model without its tokens, None where it has no later version."""
-    stored = file.execute(READ, (model, *name, version)).fetchall()
-    if not stored:
+    parts = file.execute(READ, (model, *name, version)).fetchall()
+    if not parts:
         return None
-    version, writer, packed = stored[0][:3]
-    rows = _arrays(row[3:] for row in stored if row[3] is not None)
+    version, writer, packed = parts[0][:3]
+    rows = _arrays(row[3:] for row in parts if row[3] is not None)
     return Snapshot(version, unpack(packed), rows, writer=writer)
 
 

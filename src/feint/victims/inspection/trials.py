@@ -215,7 +215,7 @@ def _trials(
     """Return a trial for each output and each order of labels."""
     y, trials, failure = samples.labels[:count].numpy(), [], None
     outputs = _outputs(raw, candidate.inputs, samples, count)
-    for name, output in sorted(outputs.items(), key=lambda entry: not _has_scores(*entry)):
+    for name, output in sorted(outputs.items(), key=lambda entry: not _has_scores(entry[1])):
         try:
             answers = read_answers(output, raw.metadata.classes, len(classes), raw.metadata.values)
             tried = order_trials(candidate, name, answers, y, classes)
@@ -227,7 +227,7 @@ def _trials(
     return trials
 
 
-def _has_scores(name: str, output: Any) -> bool:
+def _has_scores(output: Any) -> bool:
     """Return whether an output holds scores, which say more than labels."""
     return isinstance(output, Tensor) and output.is_floating_point()
 

@@ -178,8 +178,8 @@ class AnswerReader:
         alike = [k for k, name in enumerate(self.classes) if loose_name(name) == loose_name(text)]
         if len(alike) == 1:
             return alike[0]
-        unknown = UnknownName.among("label of an answer", text, self.classes)
-        raise unknown
+        got, expected, _ = UnknownName.among("label of an answer", text, self.classes).args
+        raise UnknownName(got, expected, "mend classes or answer in victim.toml")
 
     def _complete(self, scores: Mapping[int, float]) -> np.ndarray:
         """Return a row (K,) with the scores that the answer leaves out, and without what rounding took or gave."""

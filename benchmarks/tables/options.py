@@ -1,0 +1,91 @@
+"""What options of a strong attacker bring: pretrained weights, the pool's own labels beside the answers, and a proxy.
+
+No suite: a proxy that chooses queries has no recipe of its own. The pool is of another task than the victim's, so that
+its labels teach nothing about the victim by themselves: Fashion-MNIST for digits, CIFAR-100 for Fashion-MNIST.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import product
+
+from benchmarks.tables.rows import Jobs, Row
+from feint import Service, data
+from feint.attacks import ActiveThief, Attack, HardLabels, KCentre, KnockoffNets
+from feint.attacks.surrogates import default_training
+from feint.bench.demo import SETTINGS
+from feint.data import Split
+from feint.data.pools import parse_split
+from feint.evaluation import metrics
+from feint.models import networks
+from feint.models.networks import Classifier, Network
+from feint.models.training import Pretrained, Training, train
+from feint.progress import ProgressCallback
+from feint.victims import Trained
+
+SEEDS = range(3)
+PUBLIC = Training(epochs=5, batch_size=64, learning_rate=0.05)  # of networks that learn the pool's own labels
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Victim, by the name of its data, with the pool and the budget of its attacker."""
+
+    pool: str
+    budget: int
+    flip: bool = False
+
+
+SCENES = {"digits": Scene("fashion_mnist/train", 1000), "fashion_mnist": Scene("cifar100/train", 5000, flip=True)}
+ANSWERS = {"probabilities": (), "labels": (HardLabels(),)}
+
+
+def knockoff(pool: Split, network: Network, training: Training, scene: Scene) -> Attack:
+    """Return the attack without options."""
+    return KnockoffNets(pool, network, training)
+
+
+def pretrained(pool: Split, network: Network, training: Training, scene: Scene) -> Attack:
+    """Return the attack whose surrogate begins with the weights of a network that learned the pool's own labels."""
+    return KnockoffNets(pool, network, replace(training, start=Pretrained(scene.pool, PUBLIC)))
+
+
+def auxiliary(pool: Split, network: Network, training: Training, scene: Scene) -> Attack:
+    """Return the attack whose surrogate learns the pool's own labels beside the answers."""
+    return KnockoffNets(pool, network, replace(training, auxiliary=0.5))
+
+
+def proxy(pool: Split, network: Network, training: Training, scene: Scene) -> Attack:
+    """Return the attack whose queries are chosen by a network that learned the pool's own labels."""
+    other = replace(network, classes=int(pool.labels.max()) + 1)
+    chooses = Trained.of(train(other, pool, training=PUBLIC, seed=1))
+    return ActiveThief(pool, network, training, KCentre(), proxy=chooses)
+
+
+OPTIONS = {"none": knockoff, "pretrained weights": pretrained, "own labels": auxiliary, "k-centre by a proxy": proxy}
+
+
+@cache
+def _victim(name: str) -> Classifier:
+    images, setting = data.load(name), SETTINGS[name]
+    return train(networks.get(setting.network, images), images.train, training=setting.victim)
+
+
+def row(name: str, option: str, answers: str, seed: int) -> Row:
+    """Return the scores of one theft."""
+    scene, images, victim = SCENES[name], data.load(name), _victim(name)
+    network = victim.network
+    training = replace(default_training(network), flip=scene.flip)
+    attack = OPTIONS[option](parse_split(scene.pool).scaled(network.shape), network, training, scene)
+    oracle = Service(victim).oracle(client="attacker", budget=scene.budget)
+    surrogate = attack.through(*ANSWERS[answers]).steal(oracle, seed=seed)
+    return {
+        "victim": name, "option": option, "answers": answers, "seed": seed, "pool": scene.pool, "asked": oracle.asked,
+        "stealer_accuracy": metrics.stealer_accuracy(surrogate, images.test),
+        "fidelity": metrics.fidelity(surrogate, victim, images.test), "n_test": len(images.test),
+    }  # fmt: skip
+
+
+def jobs(progress: ProgressCallback) -> Jobs:
+    """Yield one job for each theft, those of the first seed first."""
+    for name, seed, option, answers in product(SCENES, SEEDS, OPTIONS, ANSWERS):
+        yield f"{name}-{option}-{answers}-{seed}", partial(row, name, option, answers, seed)

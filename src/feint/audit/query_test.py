@@ -1,0 +1,101 @@
+"""Test of queries that suits a model: of the scores that its inputs allow, the one that overlooks the fewest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from feint.data import Split
+from feint.data.made_up import made_up
+from feint.defenses.access import SequentialTest
+from feint.defenses.access.dilution import unaccused_share
+from feint.defenses.scores import scores
+from feint.errors import BadInput
+from feint.progress import ProgressCallback
+from feint.recipes import registry
+from feint.signature import Columns
+
+ANSWERS = "Energy()"
+OF_ROWS = 'LearnedScore("features")', 'LearnedScore("inputs")'
+OF_OTHERS = ("Mahalanobis()",)  # of features; it needs no outliers, of which only tables have some for every owner
+READ = {ANSWERS: "answers", OF_ROWS[0]: "features", OF_ROWS[1]: "inputs", OF_OTHERS[0]: "features"}  # by each score
+OUTLIERS = "marginals"  # rows that every owner of a table has, as `feint fit --outliers` names them
+DRAW = 1  # seed of the outliers, that of `feint fit`; attackers draw others
+
+
+@dataclass(frozen=True)
+class ChosenTest:
+    """Test of queries that was chosen for a model.
+
+    Attributes:
+        test: The fitted test.
+        score: Recipe of its score.
+        tried: For each score that was tried the largest share of queries out of place that it overlooks among inputs of
+            the task (`unaccused_share`).
+    """
+
+    test: SequentialTest
+    score: str
+    tried: Mapping[str, float]
+
+    @property
+    def recipe(self) -> str:
+        """Recipe of the test, as `feint fit` takes it."""
+        return "SequentialTest()" if self.score == ANSWERS else f"SequentialTest({self.score})"
+
+    @property
+    def outliers(self) -> str | None:
+        """What the score learns from, as `feint fit --outliers` takes it; None for nothing."""
+        return _outliers(self.score)
+
+    @property
+    def overlooked(self) -> float:
+        """Share of queries out of place, among inputs of the task, below which only chance accuses an account."""
+        return min(self.tried.values())
+
+    @property
+    def sees(self) -> bool:
+        """Whether an account is accused that sends nothing but queries out of place."""
+        return self.overlooked < 1
+
+
+def choose_test(
+    victim: nn.Module, inputs: Split, attack: Split, *, remote: bool, progress: ProgressCallback
+) -> ChosenTest:
+    """Fit a sequential test by each score that the model and its inputs allow, and return the one that sees most.
+
+    The scores are judged by the share of queries out of place with which no bet grows: those of an attacker without
+    inputs of the task, among the inputs that calibrate the test, from which no score has learned.
+
+    Args:
+        victim: Model to defend.
+        inputs: Benign inputs, to which each test is fitted.
+        attack: Inputs that the attacker asks about.
+        remote: Whether the model is elsewhere, and is asked about nothing more than answers' own score needs.
+        progress: Callback of the fits.
+
+    Returns:
+        The test. Of scores that see as much it has the first: the answers' own, then those of features and rows.
+        `BadInput` is raised where no score can be had: there are too few inputs, or the model returns labels alone.
+    """
+    fitted: dict[str, SequentialTest] = {}
+    tried: dict[str, float] = {}
+    unfit: list[BadInput] = []
+    for score in (ANSWERS,) if remote else (ANSWERS, *(OF_ROWS if isinstance(inputs.domain, Columns) else OF_OTHERS)):
+        name = _outliers(score)
+        outliers = made_up(inputs, name, DRAW) if name else None
+        try:
+            test = SequentialTest(registry.parse(score)).fit(victim, inputs, outliers=outliers, progress=progress)
+        except BadInput as error:  # trees have no features, and labels alone no energy
+            unfit.append(error)
+            continue
+        odd = scores(test.ranked_score, victim, attack, progress)
+        fitted[score], tried[score] = test, unaccused_share(test, odd, test.learned["inputs"])
+    if not fitted:
+        raise unfit[0]
+    best = min(tried, key=tried.__getitem__)
+    return ChosenTest(fitted[best], best, tried)
+
+
+def _outliers(score: str) -> str | None:
+    return OUTLIERS if score in OF_ROWS else None

@@ -1,0 +1,162 @@
+"""The test of queries that an audit chooses: it sees what the model's answers do not show, and its commands work."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from tests.support.one_margin import Margin, real
+from torch import nn
+
+from feint.audit import promise_text, recommendation
+from feint.audit.candidates import Candidate
+from feint.audit.commands import LADDER, TEST, next_commands, offered_test
+from feint.audit.promise import Promise, promise
+from feint.audit.query_test import choose_test
+from feint.audit.run import AuditRequest
+from feint.audit.samples import Samples
+from feint.audit.text import AuditText
+from feint.data import Split
+from feint.data.made_up import made_up
+from feint.defense import Defense, Ladder
+from feint.defenses.access import Budget, Refuse, SequentialTest
+from feint.defenses.feature_scores import LearnedScore, Mahalanobis
+from feint.defenses.outputs import LabelOnly
+from feint.defenses.parsing import parse_defense
+from feint.evaluation.detection import accusations
+from feint.i18n import LANGUAGES
+from feint.progress import NO_PROGRESS
+from feint.recipes import store
+from feint.service import Service
+from feint.signature import Pixels
+from feint.victims import FromAnswers
+
+ROWS = 'LearnedScore("inputs")'
+
+
+def noise(of: Split, n: int) -> Split:
+    """Images of noise."""
+    x = of.domain.encode(Pixels((1, 8, 8)).sample(n, 0))
+    return Split.of(x, torch.zeros(n, dtype=torch.int64).numpy(), domain=of.domain, name="noise", part="pool")
+
+
+@pytest.fixture(scope="module")
+def rows() -> Samples:
+    """Rows of a table, whose pool are rows of the task."""
+    fit, judge, pool = (real(n, seed) for n, seed in ((1500, 1), (900, 2), (900, 3)))
+    return Samples(fit, judge, pool, (), (), made_up(fit, "marginals"))
+
+
+@pytest.fixture(scope="module")
+def known(rows) -> Promise:
+    result = promise(Margin(), rows, {}, NO_PROGRESS)
+    assert isinstance(result, Promise)
+    return result
+
+
+def test_a_table_gets_the_score_that_reads_what_its_model_does_not_show(known):
+    assert known.chosen is not None
+    assert isinstance(known.chosen.test.score, LearnedScore)
+    assert (known.chosen.recipe, known.chosen.outliers) == (f"SequentialTest({ROWS})", "marginals")
+    assert known.chosen.tried["Energy()"] == 1 > 0.2 > known.chosen.overlooked
+    assert (known.naive.outcome.rate, known.honest.accused) == (1.0, 0)
+
+
+def test_the_attackers_of_a_promise_draw_rows_where_the_pool_is_the_tasks_own(known, rows):
+    assert known.drawn
+    own = promise(Margin(), replace(rows, drawn=None), {}, NO_PROGRESS)
+    assert isinstance(own, Promise)
+    assert not own.drawn
+    assert own.naive.outcome.accused == 0
+    assert own.chosen is not None
+    assert not own.chosen.sees
+
+
+def test_the_promise_of_the_chosen_test_holds_for_clients_that_neither_fit_nor_choice_has_seen(rows):
+    """3,000 clients at a level of 5 %: the share accused is at most that, as it would not be of a score's own rows."""
+    attack = made_up(rows.fit, "marginals", 7)
+    chosen = choose_test(Margin(), rows.fit, attack, remote=False, progress=NO_PROGRESS)
+    test = replace(chosen.test, alpha=0.05)
+    fresh = test.ranked_score(real(20_000, 11).inputs(), torch.zeros(20_000, 2)).numpy()
+    assert accusations(test, fresh, fresh, 0.0, clients=3000, length=300).rate <= 0.05
+
+
+def test_a_model_of_labels_alone_is_tested_by_its_rows(rows):
+    class Labels(Margin):
+        def forward(self, x):
+            return 20.0 * nn.functional.one_hot(super().forward(x).argmax(-1), 2).float()
+
+    result = promise(Labels(), rows, {}, NO_PROGRESS)
+    assert isinstance(result, Promise)
+    assert result.chosen is not None
+    assert [*result.chosen.tried] == [ROWS]
+
+
+def test_images_are_tested_by_answers_or_features_whichever_see_more(victim, digits):
+    chosen = choose_test(victim, digits.test, noise(digits.test, 300), remote=False, progress=NO_PROGRESS)
+    assert set(chosen.tried) == {"Energy()", "Mahalanobis()"}
+    assert isinstance(chosen.test.score, Mahalanobis) == (chosen.tried["Mahalanobis()"] < chosen.tried["Energy()"])
+    assert chosen.outliers is None
+
+
+def test_a_remote_model_is_asked_about_nothing_but_samples_and_pool(rows):
+    oracle = Service(Margin()).oracle(client="audit", budget=10_000)
+    asked = FromAnswers(oracle.try_ask, name="remote", domain=rows.fit.domain, classes=2)
+    result = promise(asked, rows, {}, NO_PROGRESS)
+    assert isinstance(result, Promise)
+    assert result.chosen is not None
+    assert ([*result.chosen.tried], result.drawn) == (["Energy()"], False)
+    assert asked.asked <= len(rows.fit) + len(rows.judge) + len(rows.pool)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_the_page_says_what_the_test_reads_and_beside_which_others(known, lang):
+    text, findings = AuditText(lang), SimpleNamespace(worst_cases=[])
+    said = promise_text.sentences(known, findings, text)[0]  # pyright: ignore[reportArgumentType]
+    assert text("promise reads inputs") in said
+    assert "100.0%" in said
+    assert text("drawn rows") in promise_text.table(known, text)[1][0][0]
+    blind = replace(known, chosen=replace(known.chosen, tried={"Energy()": 1.0}, score="Energy()"))
+    assert promise_text.sentences(blind, findings, text)[0] != said  # pyright: ignore[reportArgumentType]
+    assert promise_text.to_json(known)["test"]["recipe"] == f"SequentialTest({ROWS})"
+
+
+def audited(promised: Promise, defense: Defense | None = None, data: str = "rows.csv") -> tuple[Any, Any]:
+    """An audit of a table, and findings that recommend a defense, or none."""
+    recommended = None if defense is None else SimpleNamespace(candidate=Candidate("mine", "mine", defense))
+    findings = SimpleNamespace(known=True, recommended=recommended, query_limit=None)
+    return SimpleNamespace(victim=Margin(), request=AuditRequest(data, label="y"), promise=promised), findings
+
+
+def test_the_command_that_fits_the_test_comes_first_also_where_no_defense_is_recommended(known, tmp_path):
+    fit, *rest = next_commands(*audited(known), tmp_path / "defense.toml", "model.skops")
+    assert fit == (
+        f"feint fit 'SequentialTest({ROWS})' --victim model.skops --data rows.csv --label y --outliers marginals "
+        f"--out {tmp_path / TEST}"
+    )
+    assert any(command.startswith("feint serve") for command in rest)
+    named = next_commands(*audited(known, data="adult"), tmp_path / "defense.toml", "model.skops")[0]
+    assert "--data adult/test " in named  # the model was trained on the other part
+
+
+def test_no_test_is_offered_that_sees_nobody_or_beside_a_ladder_of_the_owners(known):
+    blind = replace(known, chosen=replace(known.chosen, tried={"Energy()": 1.0}))
+    assert offered_test(*audited(blind)) is None
+    assert next_commands(*audited(blind), Path("defense.toml"), "model.skops") == []
+    ladder: Any = Ladder([known.chosen.test], [Defense(), Defense(access=[Refuse()])])
+    assert offered_test(*audited(known, ladder)) is None
+
+
+def test_the_ladder_has_the_recommended_defense_and_refuses_whom_the_test_accuses(known, tmp_path):
+    store.save(tmp_path / TEST, known.chosen.test, victim="0" * 16)
+    defense = Defense(access=[Budget(500)], outputs=[LabelOnly()])
+    table = recommendation.table(defense, str)
+    recommendation.write_ladder(tmp_path / LADDER, table, tmp_path / TEST)
+    written = parse_defense([str(tmp_path / LADDER)])
+    assert isinstance(written, Ladder)
+    assert written == recommendation.with_test(defense, known.chosen.test)
+    assert isinstance(written.detectors[0], SequentialTest)
+    recommendation.write_ladder(tmp_path / LADDER, {}, tmp_path / TEST)
+    assert parse_defense([str(tmp_path / LADDER)]) == recommendation.with_test(Defense(), known.chosen.test)
