@@ -148,8 +148,13 @@ class AppState:
                 await accept(self.ledgers[name].store)
 
     def expect_marks(self) -> None:
-        """Take a ledger for whole where it holds its mark, if one was kept. Raises `DamagedFile`."""
+        """Take a ledger for whole where it holds its mark, if one was kept.
+
+        `DamagedFile` is raised for a file that holds none, and `NotWritten` where none can be kept.
+        """
         marks = self.marks
+        if (file := self.settings.ledger.mark_file) is not None:
+            write_marks(file, marks)
         for name, endpoint in self.gateway.endpoints.items():
             endpoint.session.accept(marks.get(name))
 
