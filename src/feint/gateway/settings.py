@@ -228,8 +228,8 @@ class UpstreamSettings(ModelSettings):
         _check_calls(self.max_calls_per_day)
         if not 0 <= self.price_per_1000 < math.inf:
             raise BadRecipe(f"price_per_1000 = {self.price_per_1000}", "a finite number, 0 or above", "change it")
-        if self.classes < 0 or (self.shape is not None and (len(self.shape) != 3 or min(self.shape) < 1)):
-            raise BadRecipe(f"classes = {self.classes}, shape = {self.shape}", "sizes above 0, [C, H, W]", "change it")
+        if self.classes < 0 or min(self.shape or (1,)) < 1:
+            raise BadRecipe(f"classes = {self.classes}, shape = {self.shape}", "sizes above 0", "change them")
         if self.connections < 1:
             raise BadRecipe(f"connections = {self.connections}", "1 or more", "raise it")
         secrets = [self.bearer_env, self.bearer_file, self.basic_env, self.basic_file, parts.username or parts.password]
