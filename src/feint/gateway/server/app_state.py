@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from feint.errors import BadInput, DamagedFile, FeintError, NotWritten, StoreLost, one_line
+from feint.errors import BadInput, FeintError, StoreLost, one_line
 from feint.gateway.app import Gateway
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.changes import LedgerMark
@@ -116,7 +116,7 @@ class AppState:
 
     @property
     def marks(self) -> dict[str, LedgerMark]:
-        """Marks of the ledgers that were kept in the settings' file; none without one. Raises `DamagedFile`."""
+        """Marks of the ledgers that were kept in the settings' file; none without one. Raises as `read_marks`."""
         file = self.settings.ledger.mark_file
         return read_marks(file) if file is not None else {}
 
@@ -136,7 +136,7 @@ class AppState:
             return
         try:
             write_marks(file, marks)
-        except (NotWritten, DamagedFile) as error:
+        except FeintError as error:
             log.warning("the ledger's mark: %s", one_line(error))
 
     async def accept_ledgers(self) -> None:
