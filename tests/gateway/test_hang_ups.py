@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import logging
 import socket
 import ssl
+import struct
 import threading
 from contextlib import closing
 
@@ -95,6 +97,24 @@ def test_who_hangs_up_while_the_model_runs_is_not_charged(tmp_path, way):
             assert [(it.outcome, it.reason) for it in records] == [("cancelled", "ClientGone")]
             assert endpoint.session.begin("anonymous").total("budget") == 0
             assert [status(server) for _ in range(2)] == [200, 429]  # of 9 queries 5 and 5
+
+
+def test_a_storm_of_hang_ups_is_no_error_and_charges_no_more_than_was_decided(tmp_path, caplog):
+    table = OnnxSettings(path=whole(tmp_path / "toy.onnx"))
+    with running(Settings({"toy": table}, **ANYBODY)) as server:
+        endpoint, records = server.gateway.endpoints["toy"], []
+        endpoint.observer = records.append
+        for _ in range(60):
+            with socket.create_connection(("127.0.0.1", server.rest_port)) as line:
+                for _ in range(8):
+                    send(server, line)
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # it is reset
+        eventually(lambda: not server._rest.server_state.connections and not endpoint.active)
+        assert status(server) == 200
+        answered = sum(it.outcome == "answered" for it in records)
+        assert answered + sum(it.outcome == "cancelled" for it in records) == len(records)
+        assert endpoint.session.begin("anonymous").queries == len(X) * answered
+    assert not [it.getMessage() for it in caplog.records if it.levelno >= logging.ERROR]
 
 
 def test_who_hangs_up_after_the_answer_stays_charged(tmp_path):

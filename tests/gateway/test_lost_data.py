@@ -16,7 +16,7 @@ from tests.support.graph_files import whole
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import eventually
 
-from feint.errors import BadInput, DamagedFile, StoreRolledBack
+from feint.errors import BadInput, DamagedFile, MissingData, StoreRolledBack
 from feint.gateway.changes import AccountName, ChangeSet, LedgerMark, Outcome
 from feint.gateway.ledger_session import LedgerSession, lost_data
 from feint.gateway.server import app_state
@@ -265,6 +265,12 @@ def test_damaged_mark_is_an_error(ledger, tmp_path):
     mark.write_text("{")
     with pytest.raises(DamagedFile, match="mark"), running(settings(tmp_path, ledger.url, mark=mark)):
         pass
+
+
+def test_a_mark_that_cannot_be_read_is_not_to_be_deleted(tmp_path):
+    (tmp_path / "mark").mkdir()
+    with pytest.raises(MissingData, match="directory"):
+        read_marks(tmp_path / "mark")
 
 
 def test_loss_is_seen_without_a_request(ledger, tmp_path, monkeypatch, caplog):

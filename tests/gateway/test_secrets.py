@@ -81,14 +81,15 @@ STARTS = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
 @pytest.mark.parametrize("name", STARTS)
-def test_a_start_that_fails_tells_no_secret(name, tmp_path, run_cli):
+def test_a_start_that_fails_tells_no_secret(name, relative, tmp_path, run_cli):
     folder = tmp_path / SECRET
     folder.mkdir()
     whole(folder / "toy.onnx")
     anybody = "" if name == "keys" else "keys = {anonymous = true}\n"
     (folder / "gateway.toml").write_text(anybody + STARTS[name] + "\n")
-    code, out, error = run_cli(f"serve {folder}/gateway.toml --check")
+    code, out, error = run_cli(f"serve {SECRET if relative else folder}/gateway.toml --check")
     assert code == 2
     assert error.startswith("feint: got ")
     assert SECRET not in out + error

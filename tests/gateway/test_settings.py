@@ -1,5 +1,6 @@
 """The file of settings: read whole, checked whole, before anybody is let in."""
 
+import asyncio
 import re
 import socket
 from pathlib import Path
@@ -14,6 +15,7 @@ from feint.defenses.access import RateLimit, Refuse, SequentialTest
 from feint.defenses.outputs import ReverseSigmoid
 from feint.errors import BadRecipe, FeintError, UnknownName
 from feint.gateway.backends.recipes import rules, steps
+from feint.gateway.server.bootstrap import load
 from feint.gateway.settings import (
     KeySettings,
     LedgerSettings,
@@ -280,3 +282,47 @@ def test_a_ladder_is_said_in_words():
         "from evidence 0: no defense",
         "from evidence 0.5: Refuse(), ReverseSigmoid",
     ]
+
+
+MISTAKES = {  # in a file whose model is fine, and what the error names
+    "access": ("models.toy.access = ['" + "(" * 20_000 + "']", "a recipe"),
+    "sum": ("models.toy.access = ['Budget(" + "1+" * 20_000 + "1)']", "a recipe"),
+    "threads": ("models.toy.threads = 0", "threads = 0"),
+    "many threads": ("models.toy.threads = 100_000", "threads = 100000"),
+    "output": ("models.toy.output = 'z'", "names its output itself"),
+    "logits": ("models.toy.logits = true", "names its output itself"),
+    "host": ("server.host = ''", "no host"),
+    "zero byte": ('keys.file = "a\\u0000b"', "zero byte"),
+    "zero byte of a store": ('ledger.store = "sqlite:a\\u0000b"', "zero byte"),
+    "mark": ("ledger.mark = 'no/where'", "where"),
+    "audit log": ("operator.audit_log = 'no/where'", "where"),
+    "audit folder": ("operator.audit_log = '.'", "directory"),
+    "traces": ("operator.traces = 'collector:4318'", "traces"),
+    "long label": (f"models.b.upstream = 'http://{'a' * 64}.b:1'", "upstream"),
+    "empty label": ("models.b.upstream = 'grpc://a..b:1'", "upstream"),
+    "domain": ("models.b = {upstream = 'http://127.0.0.1:1', domain = {kind = 'Colums'}}", "Colums"),
+    "shape": ("models.b = {upstream = 'http://127.0.0.1:1', shape = [1, -8, 8]}", "shape"),
+    "classes": ("models.b = {upstream = 'http://127.0.0.1:1', classes = -1}", "classes"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_found_before_anything_is_served(name, tmp_path, run_cli):
+    line, named = MISTAKES[name]
+    whole(tmp_path / "toy.onnx")
+    tables = {"keys.anonymous": "true", "models.toy.path": "'toy.onnx'", "ledger.store": "'sqlite:ledger.db'"}
+    lines = [f"{key} = {value}" for key, value in tables.items() if not line.startswith(f"{key} ")]
+    (tmp_path / "gateway.toml").write_text("\n".join([*lines, line]))
+    code, _, error = run_cli("serve gateway.toml --check")
+    assert (code, error.count("\n")) == (2, 1)
+    assert error.startswith("feint: got ")
+    assert named in error
+
+
+def test_a_ledger_in_memory_is_warned_of_whatever_is_behind_the_colon(tmp_path):
+    whole(tmp_path / "toy.onnx")
+    (tmp_path / "gateway.toml").write_text(
+        "keys.anonymous = true\nledger.store = 'memory:x'\nmodels.toy.path = 'toy.onnx'"
+    )
+    state = asyncio.run(load(read(tmp_path / "gateway.toml")))
+    assert any("in memory" in warning for warning in state.warnings)

@@ -80,6 +80,9 @@ class Book:
     def outdated(self, transaction):
         return False
 
+    def refresh(self, transactions):
+        pass
+
     def stage(self, transaction):
         return transaction
 

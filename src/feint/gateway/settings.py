@@ -1,6 +1,7 @@
 """Settings of a gateway: its ports and limits, keys, ledger, telemetry and models."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from feint.gateway.redaction import address
 
 Place = Annotated[str, "a file or directory, or what names none: a module, an address, a recipe"]
 LOOPBACK = "127.0.0.1", "::1", "localhost"
+MOST_THREADS = 1024  # of a model
 FORMS = "http://HOST:PORT, https://HOST:PORT, grpc://HOST:PORT and grpcs://HOST:PORT"
 
 
@@ -43,6 +45,8 @@ class ServerSettings:
     connection_age: float = 1800.0
 
     def __post_init__(self) -> None:
+        if not self.host:
+            raise BadRecipe("no host", "an address to listen on", "0.0.0.0 stands for all of this machine")
         if not (0 <= self.rest_port < 2**16 and 0 <= self.grpc_port < 2**16) or self.rest_port == self.grpc_port:
             raise BadRecipe(
                 f"the ports {self.rest_port} and {self.grpc_port}", "two ports, 0 for none of this kind", "change one"
@@ -110,6 +114,8 @@ class OperatorSettings:
     trace_share: float = 0.01
 
     def __post_init__(self) -> None:
+        if self.traces and not re.fullmatch(r"https?://[^/\s]+\S*", self.traces):
+            raise BadRecipe("traces", "a URL like http://HOST:4318/v1/traces, or nothing", "change it")
         if not 0 <= self.trace_share <= 1:
             raise BadRecipe(f"trace_share = {self.trace_share:g}", "a share from 0 to 1", "change it")
         if self.audit_key_env and self.audit_key_file:
@@ -154,6 +160,11 @@ class OnnxSettings(ModelSettings):
     mark_key_env: str = ""
     mark_key_file: Path | None = None
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.threads <= MOST_THREADS:
+            raise BadRecipe(f"threads = {self.threads}", f"1 to {MOST_THREADS}", "change it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +217,8 @@ class UpstreamSettings(ModelSettings):
             parts = urlsplit(self.upstream)
             fine = parts.scheme in ("http", "https", "grpc", "grpcs") and bool(parts.hostname) and not parts.query
             fine = fine and (parts.port or 80) > 0 and self.upstream.startswith(f"{parts.scheme}://")
-        except ValueError:  # of an address or a port
+            (parts.hostname or "").encode("idna")
+        except ValueError:  # of an address, a name or a port
             parts, fine = urlsplit(""), False
         if not fine:
             raise BadRecipe(f"upstream = {address(self.upstream)!r}", f"one of {FORMS}", "change it")
@@ -216,6 +228,8 @@ class UpstreamSettings(ModelSettings):
         _check_calls(self.max_calls_per_day)
         if not 0 <= self.price_per_1000 < math.inf:
             raise BadRecipe(f"price_per_1000 = {self.price_per_1000}", "a finite number, 0 or above", "change it")
+        if self.classes < 0 or min(self.shape or (1,)) < 1:
+            raise BadRecipe(f"classes = {self.classes}, shape = {self.shape}", "sizes above 0", "change them")
         if self.connections < 1:
             raise BadRecipe(f"connections = {self.connections}", "1 or more", "raise it")
         secrets = [self.bearer_env, self.bearer_file, self.basic_env, self.basic_file, parts.username or parts.password]

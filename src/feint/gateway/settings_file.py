@@ -35,7 +35,7 @@ def read(path: Path) -> Settings:
         raise MissingData(f"{path} ({error.strerror})", "a file of settings", "check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DamagedFile(f"{path} ({error})", "settings in TOML", "mend that line") from error
-    return settings(table, path.parent)
+    return settings(table, path.absolute().parent)  # of an absolute path lines and errors tell the last part alone
 
 
 def settings(table: Mapping[str, Any], folder: Path) -> Settings:
@@ -74,6 +74,8 @@ def _recipe(kind: type, where: str, table: Any, folder: Path) -> Any:
 
 def _typed(value: Any, kind: Any, where: str, folder: Path) -> Any:
     """Return the value as its field holds it; raise `BadRecipe`."""
+    if isinstance(value, str) and "\0" in value:
+        raise BadRecipe(f"{where} with a zero byte", "text", "write \\\\ for a backslash")
     if kind in (Path, Path | None) and isinstance(value, str):
         return folder / value
     try:

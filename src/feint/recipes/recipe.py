@@ -93,6 +93,7 @@ class Plugins(Mapping[str, Callable[..., Any]]):
 
 
 PLUGINS = Plugins()
+SHOWN = 200  # characters of a text that is no recipe
 
 
 def joined(*words: Vocabulary) -> Vocabulary:
@@ -193,8 +194,8 @@ def parse(text: str, words: Vocabulary, **defaults: object) -> Any:
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError as error:
-        raise BadRecipe(repr(text), "a recipe like 'APGP(top=1)'", "check brackets and quotes") from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two of brackets within brackets
+        raise BadRecipe(repr(text[:SHOWN]), "a recipe like 'APGP(top=1)'", "check brackets and quotes") from error
     if isinstance(tree, ast.Name):  # `APGP` is short for `APGP()`
         tree = ast.Call(tree, [], [])
 

@@ -17,7 +17,7 @@ from feint.gateway.backends.onnx_pipeline import OnnxPipeline, observing, readin
 from feint.gateway.backends.paid import RememberedSource, announced, meter_of
 from feint.gateway.backends.recipes import bare, rules, safest, steps
 from feint.gateway.backends.shared_run import QUICK, SharedRun, rows_independent
-from feint.gateway.backends.upstream import upstream_at
+from feint.gateway.backends.upstream import domain_of_settings, upstream_at
 from feint.gateway.redaction import address
 from feint.gateway.secrets import read_secret
 from feint.gateway.validation import check_probabilities
@@ -61,6 +61,8 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
         if table.outputs is not None or table.output is not None or table.logits:
             raise  # settings of a model of images
         return await load_torch(settings.TorchSettings(torch=str(table.path), access=table.access), name)
+    if model.defended and (table.output is not None or table.logits):
+        raise BadInput(f"{table.path}, which names its output itself", "no output and no logits", "leave them out")
     if not model.defended:
         model.answer = scores_answer(model.run(model.domain.sample(PROBES, 0)).rungs[0], table)
     if model.takes != "x":
@@ -108,6 +110,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
     if isinstance(graph, OnnxModel):
         _pinned(table.fingerprint, graph.fingerprint, table.outputs)
     marks = _unlocked(graph.rungs, table)
+    domain_of_settings(table)  # or a mistake in it showed when the server comes
     meter = meter_of(table, table.upstream_model or name)
     paid = announced(meter, address(table.upstream)) if meter is not None else []
     upstream = upstream_at(table, table.upstream_model or name, meter)

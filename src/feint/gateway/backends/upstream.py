@@ -20,7 +20,7 @@ from feint.openinference.json_client_codec import MissingOutput, UnreadableRespo
 from feint.openinference.model_spec import ModelSpec, domain_of_table, spec_from_metadata
 from feint.openinference.tensors import Array
 from feint.paid.meter import Meter
-from feint.signature import Pixels
+from feint.signature import Domain, Pixels
 
 
 class UpstreamTransport(Protocol):
@@ -118,15 +118,21 @@ class UpstreamModel:
         return check_probabilities(p, rows, classes)
 
 
+def domain_of_settings(at: settings.UpstreamSettings) -> Domain | None:
+    """Return the domain that the settings name, None for that of the upstream's metadata; raise `BadInput`."""
+    return Pixels(at.shape) if at.shape else domain_of_table(at.domain) if at.domain else None
+
+
 def read_spec(metadata: Mapping[str, Any], at: settings.UpstreamSettings, name: str) -> ModelSpec:
     """Return the upstream as its metadata describe it, and the settings where these leave something open.
 
     Raises:
         BadInput: Where neither does.
     """
-    domain = Pixels(at.shape) if at.shape else domain_of_table(at.domain) if at.domain else None
     try:
-        spec = spec_from_metadata(name, metadata, at.output, input=at.input, domain=domain, datatype=at.datatype)
+        spec = spec_from_metadata(
+            name, metadata, at.output, input=at.input, domain=domain_of_settings(at), datatype=at.datatype
+        )
     except BadInput as error:
         got, expected, _ = error.args
         raise BadInput(

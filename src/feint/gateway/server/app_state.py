@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from feint.errors import BadInput, DamagedFile, FeintError, NotWritten, StoreLost, one_line
+from feint.errors import BadInput, FeintError, StoreLost, one_line
 from feint.gateway.app import Gateway
 from feint.gateway.backends.base import LoadedModel
 from feint.gateway.changes import LedgerMark
@@ -116,7 +116,7 @@ class AppState:
 
     @property
     def marks(self) -> dict[str, LedgerMark]:
-        """Marks of the ledgers that were kept in the settings' file; none without one. Raises `DamagedFile`."""
+        """Marks of the ledgers that were kept in the settings' file; none without one. Raises as `read_marks`."""
         file = self.settings.ledger.mark_file
         return read_marks(file) if file is not None else {}
 
@@ -136,7 +136,7 @@ class AppState:
             return
         try:
             write_marks(file, marks)
-        except (NotWritten, DamagedFile) as error:
+        except FeintError as error:
             log.warning("the ledger's mark: %s", one_line(error))
 
     async def accept_ledgers(self) -> None:
@@ -148,8 +148,13 @@ class AppState:
                 await accept(self.ledgers[name].store)
 
     def expect_marks(self) -> None:
-        """Take a ledger for whole where it holds its mark, if one was kept. Raises `DamagedFile`."""
+        """Take a ledger for whole where it holds its mark, if one was kept.
+
+        `DamagedFile` is raised for a file that holds none, and `NotWritten` where none can be kept.
+        """
         marks = self.marks
+        if (file := self.settings.ledger.mark_file) is not None:
+            write_marks(file, marks)
         for name, endpoint in self.gateway.endpoints.items():
             endpoint.session.accept(marks.get(name))
 

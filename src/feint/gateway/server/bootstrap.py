@@ -21,7 +21,7 @@ from feint.gateway.server.app_state import AppState, Ledgers
 from feint.gateway.server.certificates import Certificate, read_certificate
 from feint.gateway.server.readiness import TRIAL, check_decision, settings_warnings
 from feint.gateway.settings import LOOPBACK, ModelSettings, Settings, UpstreamSettings
-from feint.gateway.telemetry.audit_chain import read_key
+from feint.gateway.telemetry.observers import check_telemetry
 from feint.openinference.model_spec import ModelSpec
 
 SOON = 14  # days before its end in which a certificate is warned of
@@ -46,7 +46,8 @@ async def load(
         The gateway, not yet listening.
     """
     certificate = read_certificate(settings.server)
-    read_key(settings.operator.audit_key_env, settings.operator.audit_key_file)
+    if ledgers is None:  # a reload takes nothing of it, and goes on where the audit log's disk fails
+        check_telemetry(settings.operator)
     with contextlib.ExitStack() as failed:
         if authenticator is None:
             authenticator = authenticator_of(settings)
@@ -187,7 +188,7 @@ def _warnings(settings: Settings, models: Mapping[str, LoadedModel]) -> list[str
         warnings.append(f"{settings.server.host} without TLS: keys and inputs can be read on the way")
     if public and settings.keys.anonymous:
         warnings.append("anybody may ask, and all of them are one client of the ledger")
-    if settings.ledger.store == "memory:":
+    if settings.ledger.store.startswith("memory:"):
         warnings.append("the ledger is in memory: budgets and evidence are forgotten when the gateway stops")
     elif settings.ledger.mark_file is None:
         warnings.append("the ledger has no mark: what it loses while no gateway runs is not noticed ([ledger] mark)")

@@ -5,6 +5,7 @@ for each that is sent, and 12 MB of requests sent at once, without waiting for a
 """
 
 import asyncio
+import functools
 import logging
 import math
 import weakref
@@ -35,6 +36,8 @@ class WholeResponse:
 
     def write(self, data: bytes) -> None:
         """Write a part of the response, at first its head, or what comes before it (100 Continue)."""
+        if self.is_closing():  # where uvloop would raise an error
+            return
         if self._head is None and self._cycle.response_started:
             self._head = data
         elif self._head:
@@ -42,6 +45,15 @@ class WholeResponse:
             self._head = b""
         else:
             self._transport.write(data)
+
+
+def has_gone(cycle: RequestResponseCycle) -> bool:
+    """Return whether the client of a request has gone.
+
+    uvicorn notices later, and of several requests on a connection for the last one alone.
+    """
+    cycle.disconnected = cycle.disconnected or cycle.transport.is_closing()
+    return cycle.disconnected
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -102,7 +114,8 @@ class BoundedConnection(HttpToolsProtocol):
         assert self.cycle is not None
         if self.loop.time() > self._old:
             self.cycle.keep_alive = False
-        self.scope["extensions"] = {HAS_GONE: self.transport.is_closing}  # pyright: ignore[reportGeneralTypeIssues]
+        gone = functools.partial(has_gone, self.cycle)
+        self.scope["extensions"] = {HAS_GONE: gone}  # pyright: ignore[reportGeneralTypeIssues]
         if self.scope["method"] != "HEAD":
             self.cycle.transport = WholeResponse(self.cycle)  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -15,6 +15,7 @@ STREAMS = 128  # calls of one connection at the same time: others wait at the cl
 WINDOW = 2**18  # bytes of a call that are taken in before it is known who asks; 280 MiB without a key then hold 4 MiB
 KEEPALIVE = 30_000  # milliseconds after which a silent client of gRPC is pinged, and again until it counts as gone
 IDLE = 60_000  # milliseconds without a call after which a connection ends, as those of strangers: clients connect anew
+MOST = 2**31 - 1  # bytes of a message in gRPC, whose options are of 32 bits
 AGAIN = 0.2  # seconds until a port that cannot be opened anew is tried again
 
 log = logging.getLogger("feint.gateway")
@@ -37,7 +38,7 @@ class RpcServer:
         self, gateway: Gateway, at: ServerSettings, certificate: Certificate | None = None, *, shared: bool = False
     ) -> None:
         self._gateway, self._at, self._certificate, self._shared = gateway, at, certificate, shared
-        self._limit, self._port, self._stopping = gateway.body_limit, 0, False
+        self._limit, self._port, self._stopping = min(gateway.body_limit, MOST), 0, False
 
     async def start(self, port: int) -> int:
         """Listen on a port, 0 for a free one, and return its number; raise `BadInput` where it is taken."""

@@ -135,6 +135,15 @@ class Telemetry:
             self._logs.flush()
 
 
+def check_telemetry(settings: OperatorSettings) -> None:
+    """Check that the observers of the settings can start; errors are those of `start_telemetry`."""
+    key = read_key(settings.audit_key_env, settings.audit_key_file)
+    if settings.traces:
+        to_collector(settings.traces).close()
+    if settings.audit_log is not None:
+        AuditLog(settings.audit_log, key).close()
+
+
 def start_telemetry(settings: OperatorSettings) -> Telemetry:
     """Start the observers of the settings; from here on the gateway's loggers write JSON lines.
 
