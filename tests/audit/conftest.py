@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from tests.support.audits import shorten
+from tests.support.audits import shorten, skip_report
 
 from feint import victims
 from feint.attacks import Surrogate
@@ -19,6 +19,7 @@ def run_cli(run_cli, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", list(sys.path))
     quick = Training(epochs=3, least_steps=100, batch_size=32, learning_rate=0.05)
     shorten(monkeypatch)
+    skip_report(monkeypatch)
     monkeypatch.setattr(attacker, "contenders", lambda _, domain, k: [Surrogate(Network("mlp", domain, k), quick)])
     return lambda line: run_cli(f"audit {line}")
 

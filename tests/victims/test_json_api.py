@@ -284,6 +284,7 @@ def test_data_of_another_kind_are_refused(tmp_path):
         {"probabilities": [0.2, 0.5, 0.3]},
         {"data": {"scores": {"b": 0.5, "a": 0.2, "c": 0.3}}},
         [{"label": "b", "score": 0.5}, {"label": "c", "score": 0.3}, {"label": "a", "score": 0.2}],
+        [{"class": "b", "conf": 0.5, "class_id": 1}, {"class": "c", "conf": "0.3"}, {"class": "a", "conf": 0.2}],
         [[{"label": "b", "score": 0.5}, {"label": "c", "score": 0.3}, {"label": "a", "score": 0.2}]],
         {"predictions": [[0.2, 0.5, 0.3]]},
         {"a": 0.2, "b": 0.5, "c": 0.3},

@@ -221,6 +221,7 @@ def owner_split(place: str, model: "nn.Module", label: str | None = None) -> "tu
     else:
         names = load(place.partition("/")[0]).classes
         samples = samples_of(parse_split(place), names, victims.domain_of(model), classes=victims.label_classes(model))
+        print_remarks(samples, place)
     return samples.split, samples.classes
 
 
@@ -229,10 +230,18 @@ def owner_samples(place: str, model: "nn.Module", label: str | None = None) -> "
     from feint import victims
     from feint.data.files import samples_at
 
-    return samples_at(
+    samples = samples_at(
         place if Path(place).exists() else place.partition("/")[0], victims.domain_of(model),
         classes=victims.label_classes(model), label=label,
     )  # fmt: skip
+    print_remarks(samples, place)
+    return samples
+
+
+def print_remarks(samples: "Reading", place: str) -> None:
+    """Print what a reader dropped, cut, scaled or assumed."""
+    for remark in samples.remarks:
+        print(f"feint: {place}: {remark.text()}", file=sys.stderr)
 
 
 def outlier_inputs(name: str, inputs: "Split", seed: int) -> "Split":

@@ -54,8 +54,11 @@ def _samples(samples: TriedSamples, spec: "ModelSpec") -> "tuple[Any, Any]":
     import numpy as np
     import torch
 
+    from feint.cli.common import print_remarks
     from feint.data.files import samples_at
 
-    split = samples_at(samples.data, spec.domain, classes=spec.labels or spec.classes, label=samples.label).split
+    reading = samples_at(samples.data, spec.domain, classes=spec.labels or spec.classes, label=samples.label)
+    print_remarks(reading, samples.data)
+    split = reading.split
     rows = np.random.default_rng(0).permutation(len(split))[:TRIED]
     return split.inputs(torch.from_numpy(rows)).numpy(), split.labels.numpy()[rows]

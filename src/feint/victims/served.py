@@ -3,6 +3,8 @@
 import sys
 
 from feint.client import RemoteService
+from feint.data.files import pool_at
+from feint.errors import BadInput
 from feint.paid.answer_cache import answers_file
 from feint.paid.meter import Meter
 from feint.signature import Domain
@@ -13,20 +15,31 @@ from feint.victims.remote import FromAnswers, identity
 def load_served(file: VictimFile, domain: Domain | None) -> FromAnswers:
     """Return the model of a server, whose answers are kept and counted. Its metadata are read, which costs nothing.
 
-    Errors are those of `RemoteService`.
+    Other errors are those of `RemoteService`, and of reading the file's data.
 
     Args:
         file: Content of its `victim.toml`.
-        domain: Domain of the data at hand, for what the metadata leave open.
+        domain: Domain of the data at hand, for what the metadata leave open and the file names no data for.
 
     Returns:
         The model.
+
+    Raises:
+        BadInput: The metadata leave open what it takes, and there is neither `domain` nor data.
     """
     key = file.filled("the key", file.key)
-    server = RemoteService(
-        file.url, model=file.model, keys=[key] if key else (), input=file.input or None, output=file.output or None,
-        domain=domain, classes=len(file.classes), timeout=file.timeout,
-    )  # fmt: skip
+    if file.data:
+        domain = pool_at(str(file.path.parent / file.data), label=file.label or None).split.domain
+    try:
+        server = RemoteService(
+            file.url, model=file.model, keys=[key] if key else (), input=file.input or None, output=file.output or None,
+            domain=domain, classes=len(file.classes), timeout=file.timeout,
+        )  # fmt: skip
+    except BadInput as error:
+        if domain is not None:
+            raise
+        got, expected, remedy = error.args[:3]
+        raise BadInput(got, expected, f'{remedy}, or set data = "samples.csv" in {file.path}') from error
     return keep_answers(
         server, input=file.input, output=file.output, class_names=file.classes,
         meter=Meter(file.price_per_1000, file.currency),

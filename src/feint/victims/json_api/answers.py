@@ -263,7 +263,7 @@ def _entry(node: Any) -> bool:
     if isinstance(node, list):
         pair = len(node) == 2 and isinstance(node[0], str) and _is_number(node[1])
         return pair and not (_is_number(node[0]) and isinstance(node[1], str))  # "0.3", "0.7" are two scores
-    return isinstance(node, dict) and _first(node, LABELS) is not None and _is_number(_first(node, CONFIDENCES))
+    return isinstance(node, dict) and _first(node, LABELS) is not None and _score(node) is not None
 
 
 def _entries(node: Any, labels: Sequence[str] | None) -> list[tuple[Any, Any]] | None:
@@ -271,7 +271,7 @@ def _entries(node: Any, labels: Sequence[str] | None) -> list[tuple[Any, Any]] |
     if labels is not None and all(map(_is_number, node)):
         return [*zip(labels, node, strict=True)]
     if isinstance(node, list) and node and all(map(_entry, node)):
-        return [(e[0], e[1]) if isinstance(e, list) else (_first(e, LABELS), _first(e, CONFIDENCES)) for e in node]
+        return [(e[0], e[1]) if isinstance(e, list) else (_first(e, LABELS), _score(e)) for e in node]
     return [*node.items()] if isinstance(node, dict) and all(map(_is_number, node.values())) else None
 
 
@@ -286,6 +286,14 @@ def _names_beside(node: Any, scores: Any) -> list[str] | None:
 def _first(node: Mapping[str, Any], names: Sequence[str]) -> Any:
     lower = {name.lower(): value for name, value in node.items()}
     return next((lower[name] for name in names if name in lower), None)
+
+
+def _score(entry: Mapping[str, Any]) -> Any:
+    """Return the score of a label by a usual name, or the only number beside it; None where there is neither."""
+    named = _first(entry, CONFIDENCES)
+    numbers = [value for key, value in entry.items() if key.lower() not in LABELS and _is_number(value)]
+    score = numbers[0] if named is None and len(numbers) == 1 else named
+    return score if _is_number(score) else None
 
 
 def _is_number(value: Any) -> bool:

@@ -30,6 +30,7 @@ class VictimFile:
         model: Name of the server's model.
         input: Its input, where its metadata name several or none.
         output: Its output with the probabilities, where its metadata name several or none.
+        data: Samples that tell what the server's metadata leave open, relative to this file; `label` is no input.
         key: API key of the server, with `$NAME` for a variable of the environment.
         method: Method of HTTP.
         headers: Headers, with `$NAME` for variables of the environment.
@@ -42,7 +43,7 @@ class VictimFile:
         currency: Its currency.
         answer: Where scores and labels are in an answer.
         answers: File of recorded inputs and answers, relative to this file.
-        label: Column of the recorded labels.
+        label: Column of the labels that are recorded, or in `data`.
         scores: Columns of the recorded scores, one for each class.
     """
 
@@ -53,6 +54,7 @@ class VictimFile:
     model: str = ""
     input: str = ""
     output: str = ""
+    data: str = ""
     key: str = ""
     method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
