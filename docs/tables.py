@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -419,13 +419,14 @@ def ordinary() -> str:
 
 def bursts() -> str:
     """Return the table of clients who ask in bursts: lengths measured of half, and who of the others is accused."""
-    rows = [
-        ["Victim", "Clients", "Queries in a row that depend on each other", "The others accused, with this `burst`"]
-    ]
+    heads = "Victim|Clients|Queries in a row that depend on each other|Others accused (`burst`)|Queries of the attacker"
+    rows = [heads.split("|")]
     for row in sorted((row for row in rows_of("ordinary") if "bursts" in row), key=_placed):
         known = [length for length in row["lengths"] if length]
         measured = f"{min(known)} to {max(known)}" if known else "not known"
-        rows.append([_victim(row), row["bursts"], measured, f"{row['accused']} of {row['clients']} ({row['burst']})"])
+        accused = f"{row['accused']} of {row['clients']} ({row['burst']})"
+        delay = " → ".join("never" if median is None else f"{median:,.0f}" for median in row["attacker"])
+        rows.append([_victim(row), row["bursts"], measured, accused, delay])
     return grid(rows)
 
 
@@ -521,12 +522,11 @@ def campaign_answers() -> str:
     rows = [heads.split("|")]
     for row in campaigns("campaign"):
         level = f"{row['probation']:.2g}{_recorded(row['name'])}"
-        raised = [alarm for alarm in row["alarms"] if alarm is not None]
-        alarms = "–".join(f"{end:,}" for end in (min(raised), max(raised))) if raised else "no alarm"
         changed = [f"{row[who]:.1%}" for who in ("attacker_changed", "honest_changed")]
         rows.append(
-            [_victim(row), f"{row['honest']:,}", row.get("score", "energy"), level, alarms, *changed, str(row["seeds"])]
-        )
+            [_victim(row), f"{row['honest']:,}", row.get("score", "energy"), level, _alarms(row), *changed,
+             str(row["seeds"])]
+        )  # fmt: skip
     return grid(rows)
 
 
@@ -537,30 +537,54 @@ def _recorded(name: str) -> str:
     return ", by others with other images" if name.endswith("others") else ", by recorded newcomers"
 
 
+def _alarms(row: dict[str, Any]) -> str:
+    """Return after how many of the attacker's queries there is an alarm, over the seeds."""
+    raised = [alarm for alarm in row["alarms"] if alarm is not None]
+    return "–".join(f"{end:,}" for end in (min(raised), max(raised))) if raised else "no alarm"
+
+
 def campaign_attackers() -> str:
-    """Return the table of campaigns by attackers of a table who do not draw rows by published shares."""
-    heads = "Victim|The attacker sends|Newcomers|Queries until the alarm|Their answers changed|Honest ones changed"
+    """Return the table of campaigns by attackers who do not ask the pool alone."""
+    heads = (
+        "Victim|The attacker sends|Score|Newcomers|Queries until the alarm|Their answers changed|Honest ones changed"
+    )
     rows = [heads.split("|")]
-    for row in sorted(campaigns("attacker"), key=lambda row: (row["attacker"], row["honest"])):
-        alarms = f"{min(row['alarms']):,}–{max(row['alarms']):,}"
+    for row in sorted(
+        campaigns("attacker"), key=lambda row: (_placed(row), row["score"], row["attacker"], row["honest"])
+    ):
         changed = [f"{row[who]:.1%}" for who in ("attacker_changed", "honest_changed")]
-        rows.append([_victim(row), row["attacker"], f"{row['honest']:,}", alarms, *changed])
+        rows.append([_victim(row), row["attacker"], row["score"], f"{row['honest']:,}", _alarms(row), *changed])
     return grid(rows)
 
 
 def campaign_thefts() -> str:
     """Return the table of copies that are trained on a campaign's answers."""
     heads = "Victim|Newcomers|Score|Answers changed|Labels swapped|Honest ones changed|Stealer accuracy|Fidelity"
+    return _thefts(heads, [row for row in campaigns("theft") if "attacker" not in row], [])
+
+
+def campaign_owners() -> str:
+    """Return the table of copies by attackers who have inputs of the task."""
+    heads = (
+        "Victim|The attacker sends|Newcomers|Score|Answers changed|Labels swapped|Honest ones changed|"
+        "Stealer accuracy|Fidelity"
+    )
+    return _thefts(heads, [row for row in campaigns("theft") if "attacker" in row], ["attacker"])
+
+
+def _thefts(heads: str, thefts: Sequence[dict[str, Any]], named: Sequence[str]) -> str:
+    """Return a table of copies that are trained on a campaign's answers; `named` fields follow the victim."""
     rows = [heads.split("|")]
-    for row in campaigns("theft"):
+    for row in sorted(thefts, key=lambda row: [_placed(row), *(row[name] for name in named)]):
         changed, honest = (
             f"{row[who]:.1%}" if row["honest"] else "none" for who in ("attacker_changed", "honest_changed")
         )
         swapped = f"{row.get('share', 1.0):.0%}" if row["honest"] else "none"
         copy = [f"{row[name]:.1%}" for name in ("stealer_accuracy", "fidelity")]
         rows.append(
-            [_victim(row), f"{row['honest']:,}", row["score"] or "no campaign", changed, swapped, honest, *copy]
-        )
+            [_victim(row), *(row[name] for name in named), f"{row['honest']:,}", row["score"] or "no campaign", changed,
+             swapped, honest, *copy]
+        )  # fmt: skip
     return grid(rows)
 
 
@@ -594,6 +618,21 @@ def campaign_rules() -> str:
     for row in campaigns("rule"):
         what = "the query" if row["single"] else "the account's queries until then"
         rows.append([_victim(row), what, f"{row['level']:g}", f"{row['attacker']:.1%}", f"{row['honest']:.1%}"])
+    return grid(rows)
+
+
+def unaccused() -> str:
+    """Return the table of the largest shares of attack queries that no test accuses, by what the others are."""
+    rows = [
+        ["Victim", "Attack", "Score", "Others: honest inputs", "of the surest classes", "one or two that serve best"]
+    ]
+    found = [row for row in rows_of("detectors") if "unaccused_share" in row]
+    for row in sorted(found, key=lambda row: (_placed(row), row["attack"], _detector(row["detector"]))):
+        shares = dict(row["unaccused_share"])
+        best, honest = shares.pop("best"), shares.pop("honest")
+        (surest,) = shares.values()
+        cells = [f"{share:.3f}" if share < 0.9995 else "all" for share in (honest, surest, best)]
+        rows.append([_victim(row), row["attack"], row["detector"], *cells])
     return grid(rows)
 
 
@@ -927,7 +966,9 @@ TABLES = {
     "campaign_days": campaign_days,
     "campaign_named": campaign_named,
     "campaign_rules": campaign_rules,
+    "unaccused": unaccused,
     "campaign_thefts": campaign_thefts,
+    "campaign_owners": campaign_owners,
     "data_free": data_free,
 }
 

@@ -22,21 +22,24 @@ from feint.attacks.variation import blended
 from feint.bench.artifacts import weights
 from feint.bench.demo import SETTINGS
 from feint.data import Split
+from feint.data.made_up import made_up
 from feint.defense import bind
 from feint.defenses.access import ADD, Combined, MeanDiscrepancy, SequentialTest
 from feint.defenses.access.detector import EProcessDetector
 from feint.defenses.feature_scores import LearnedScore, Mahalanobis
-from feint.defenses.scores import Energy
+from feint.defenses.scores import Energy, scores
 from feint.export.tracing import FixedLogits
 from feint.ledger import Ledger
 from feint.models import networks
 from feint.models.networks import Classifier
 from feint.models.perturbation import PGD
 from feint.models.training import train
+from feint.progress import NO_PROGRESS
 from feint.signature import Domain
 
 POOL, CHANGED = 50_000, 1000  # inputs of an attacker who has no data of the task, and those that are changed
 CHOSEN = 10_000, 3_000  # of the pool, that a model of the task is surest of
+ROWS = "of rows, learned"  # the detector whose score reads rows of a table, as an audit chooses it
 STEPS, RADIUS, BLENDED = 10, 8 / 255, 0.4  # of gradient steps; share of an input of the task
 
 
@@ -129,6 +132,19 @@ class Attacked:
             x = RaisedEnergy(PGD(2 * RADIUS / STEPS, RADIUS), STEPS).apply(x, self.proxy, generator)
         return unlabelled(x.numpy(), domain, which)
 
+    def sent(self, which: str) -> Split:
+        """Return the inputs of a set."""
+        honest, pool = self.parts.setting.honest, self.parts.pool
+        if which == self.surest_name:
+            return honest.take(
+                torch.isin(self.known("honest").z.argmax(-1), torch.tensor(self.surest)).numpy(), part=which
+            )
+        if which in self.attacks[1:]:
+            return pool.take(self.order[: CHOSEN[self.attacks.index(which) - 1]].numpy(), part=which)
+        if which in self.changes:
+            return self.changed(which)
+        return pool if which == self.pool_name else honest
+
     @functools.cache  # noqa: B019, one victim lives as long as the process
     def known(self, which: str) -> Known:
         """Return what the victim returns for a set: honest inputs, those of surest classes, or an attack's."""
@@ -145,8 +161,12 @@ class Attacked:
     @functools.cache  # noqa: B019
     def fitted(self, name: str) -> EProcessDetector:
         """Return a detector fitted to the calibration."""
+        setting = self.parts.setting
         if name == "sliced":
-            return self.parts.setting.sliced
+            return setting.sliced
+        if name == ROWS:
+            drawn = made_up(setting.calibration, "marginals", 1)
+            return SequentialTest(LearnedScore("inputs")).fit(setting.victim, setting.calibration, outliers=drawn)
         outliers = self.parts.outliers if "learned" in name else None
         return detectors(self.reads)[name].fit(
             self.parts.setting.victim, self.parts.setting.calibration, outliers=outliers
@@ -155,6 +175,9 @@ class Attacked:
     @functools.cache  # noqa: B019
     def statistics(self, name: str, which: str) -> np.ndarray:
         """Return the statistics (N,) or (N, d) of a detector for a set."""
+        if name == ROWS:
+            score = self.fitted(name).ranked_score
+            return scores(score, self.parts.setting.victim, self.sent(which), NO_PROGRESS).numpy()
         return self.read(name, self.known(which))
 
     def read(self, name: str, known: Known) -> np.ndarray:

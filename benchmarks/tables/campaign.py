@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tables.attacked import VICTIMS
-from benchmarks.tables.drawn_rows import ATTACKERS, sent
+from benchmarks.tables.drawn_rows import ATTACKERS, OWNERS, sent
 from benchmarks.tables.ladder import KEY, STRONG, SURROGATE
 from benchmarks.tables.newcomers import Population, population, returned, scored
 from benchmarks.tables.rows import Jobs, Row, prefix_of
@@ -80,6 +80,11 @@ def of_inputs(victim: str) -> Mapping[str, Scored]:
         ),
         "of rows, Mahalanobis": Scored(Mahalanobis("inputs", ridge=RIDGE)),
     }
+
+
+def best(victim: str) -> str:
+    """Return the score that an owner would take: of rows the learned one, else the energy."""
+    return next(iter(of_inputs(victim)), "energy")
 
 
 def scores(victim: str) -> Mapping[str, Scored]:
@@ -222,6 +227,18 @@ def of_victim(victim: str, progress: ProgressCallback) -> Jobs:
             for number, attacker in enumerate(ATTACKERS):
                 made = partial(calibrated, victim, score)
                 yield f"attacker-{number}-{n}-{score}", partial(campaign, victim, n, score, made, attacker)
+        score = best(victim)
+        for attacker, share in (
+            OWNERS.items() if victim != "CIFAR-10" else ()
+        ):  # whose data set's pool is another task's
+            made = partial(calibrated, victim, score)
+            yield f"own-{share}-{n}-{score}", partial(campaign, victim, n, score, made, attacker)
+            if n == HONEST[0]:
+                label_flip = 0.5 if of_inputs(victim) else 1.0
+                job = partial(theft, victim, n, score, progress, share=label_flip, attacker=attacker)
+                yield f"theft-own-{share}-{n}-{score}", job
+                undefended = partial(theft, victim, 0, "", progress, attacker=attacker)
+                yield f"theft-own-{share}-none", undefended
         for score in scores(victim):
             yield f"calibrated-{n}-{score}", partial(campaign, victim, n, score, partial(calibrated, victim, score))
             for test in (score, score + SLICED):
@@ -270,22 +287,25 @@ def campaign(victim: str, n: int, score: str, made: Callable[[], Campaign], atta
     }  # fmt: skip
 
 
-def theft(victim: str, n: int, score: str, progress: ProgressCallback, *, share: float = 1.0) -> Row:
+def theft(
+    victim: str, n: int, score: str, progress: ProgressCallback, *, share: float = 1.0, attacker: str = ""
+) -> Row:
     """Return what a copy is worth that is trained on what a campaign was answered, or undefended answers.
 
     `share` is that of `LabelFlip`.
     """
+    asked = pool(victim, attacker)
     probation = calibrated(victim, score) if score else None
     if probation is None:
-        rows = np.random.default_rng(0).choice(len(pool(victim)), size=(ACCOUNTS, QUERIES), replace=False)
+        rows = np.random.default_rng(0).choice(len(asked), size=(ACCOUNTS, QUERIES), replace=False)
         answers = Changed(rows, np.zeros(rows.shape, bool), np.zeros((0, QUERIES), bool), None)
     else:
-        answers = changed_labels(victim, probation, score, n, 0)
+        answers = changed_labels(victim, probation, score, n, 0, attacker)
     chosen, flipped = torch.from_numpy(answers.rows.ravel()), torch.from_numpy(answers.attacker.ravel())
-    p, flip = returned(victim, pool(victim)).z[chosen].softmax(-1), LabelFlip(KEY, share=share)
-    p[flipped] = flip(p[flipped], pool(victim).inputs(chosen[flipped]))
+    p, flip = returned(victim, asked).z[chosen].softmax(-1), LabelFlip(KEY, share=share)
+    p[flipped] = flip(p[flipped], asked.inputs(chosen[flipped]))
     targets = nn.functional.one_hot(p.argmax(-1), p.shape[1]).float()
-    x, setting = pool(victim).inputs(chosen), VICTIMS[victim].parts.setting
+    x, setting = asked.inputs(chosen), VICTIMS[victim].parts.setting
     tried, judged = surrogate(victim, x, targets), setting.calibration
     stolen = learn(tried.network, x, targets, tried.training, progress=progress)
     truth = victims.answers(setting.victim, judged)
@@ -294,6 +314,7 @@ def theft(victim: str, n: int, score: str, progress: ProgressCallback, *, share:
         "probation": probation.probation if probation else None, "alarm": answers.alarm,
         "attacker_changed": float(flipped.float().mean()), "by_query": answers.attacker.mean(0).tolist(),
         "honest_changed": float(answers.honest.mean()) if n else None, "share": share,
+        **({"attacker": attacker} if attacker else {}),
         "attack": "KnockoffNets, labels only", "surrogate": tried.network.name, "epochs": tried.training.epochs,
         "majority": float(judged.labels.bincount().max() / len(judged)), "seed": 0,
         **metrics.theft(metrics.StolenAnswers(victims.answers(stolen, judged), truth, judged.labels)),

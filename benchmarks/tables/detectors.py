@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from benchmarks.tables.attacked import VICTIMS, detectors
+from benchmarks.tables.attacked import ROWS, VICTIMS, detectors
 from benchmarks.tables.rows import Jobs, Row, prefix_of
 from feint.defenses.access import SequentialTest
 from feint.defenses.access.dilution import unaccused_share
@@ -25,14 +25,15 @@ def jobs(progress: ProgressCallback) -> Jobs:
     """How many queries until the accusation, by attack, share and what the other queries are; how many honest."""
     for victim, attacked in VICTIMS.items():
         prefix = prefix_of(victim)
-        for name in DETECTORS:
+        of_rows = (ROWS,) if attacked.reads == "logits" else ()
+        for name in (*DETECTORS, *of_rows):
             yield f"{prefix}honest-{name}", partial(stream, victim, name, "honest", 1.0, "honest")
             for attack in attacked.attacks:
                 for share in SHARES:
                     yield f"{prefix}{attack}-{share}-{name}", partial(stream, victim, name, attack, share, "honest")
                 filler = partial(stream, victim, name, attack, 0.31, attacked.surest_name)
                 yield f"{prefix}{attack}-filler-{name}", filler
-        for name in ("energy", "Mahalanobis", "learned"):
+        for name in ("energy", "Mahalanobis", "learned", *of_rows):
             for attack in attacked.attacks:
                 yield f"{prefix}share-{attack}-{name}", partial(least_share, victim, name, attack)
 

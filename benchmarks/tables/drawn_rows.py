@@ -1,4 +1,4 @@
-"""What attackers of a table send beside rows by published shares: the surest, shuffled columns, and blends."""
+"""What attackers send beside the pool: of a table the surest rows, shuffled columns and blends; inputs of the task."""
 
 from collections.abc import Callable, Mapping
 
@@ -45,7 +45,24 @@ ATTACKERS: Mapping[str, Callable[[Attacked], Split]] = {
 }
 
 
+OWNERS: Mapping[str, float] = {
+    **{f"{share:.0%} inputs of the task, the rest of the pool": share for share in (0.25, 0.5)},
+    "inputs of the task alone": 1.0,
+}
+
+
+def owned(attacked: Attacked, share: float) -> Split:
+    """Return inputs of the pool of which a share is inputs of the task, in random order."""
+    own, pool = attacked.parts.setting.images.pool, attacked.parts.pool.share(0, 4)
+    count = round(share * SENT)
+    values = np.concatenate([own.arrays[0][:count], pool.arrays[0][: SENT - count]])
+    values = values[np.random.default_rng(DRAWS).permutation(SENT)]
+    return Split.of(values, np.zeros(SENT, np.int64), domain=pool.domain, name="own and pool", part=f"{share:.0%}")
+
+
 def sent(victim: str, attacker: str) -> Split:
-    """Return what an attacker sends: a quarter of the pool where it is none of `ATTACKERS`."""
+    """Return what an attacker sends: a quarter of the pool where they have no name."""
     attacked = VICTIMS[victim]
+    if attacker in OWNERS:
+        return owned(attacked, OWNERS[attacker])
     return ATTACKERS[attacker](attacked) if attacker else attacked.parts.pool.share(0, 4)

@@ -24,6 +24,7 @@ from feint.defenses.access.bursts import burst_length
 from feint.defenses.access.clients import threshold, upper_bound
 from feint.defenses.access.e_process import MOST
 from feint.defenses.access.slices import slices
+from feint.evaluation.detection import accusations
 from feint.gateway.array_query import ArrayQuery
 from feint.ledger import Account
 from feint.progress import ProgressCallback
@@ -145,10 +146,15 @@ def bursts(ordinary: Ordinary, kind: str, clients: Clients) -> Row:
     lengths = [burst_length(client_state.recent_codes(state)) for state in states]
     longest = max((length for length in lengths if length), default=1)
     reached = ordinary.highest("none", sent[1::2], longest)
+    odd, known = (ordinary.scores("none", part).numpy() for part in (ordinary.setting.pool, ordinary.inputs()))
+    delays = [
+        accusations(replace(ordinary.test("none"), burst=m), odd, known, 1.0, clients=100, length=1000).median
+        for m in (1, longest)
+    ]
     return {
         "victim": ordinary.victim, "bursts": kind, "frames": FRAMES, "lengths": lengths, "burst": longest,
         "clients": len(reached), "accused": sum(evidence >= 1 for evidence in reached), "highest": max(reached),
-        "seed": 0,
+        "attacker": delays, "seed": 0,
     }  # fmt: skip
 
 

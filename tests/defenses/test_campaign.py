@@ -199,6 +199,22 @@ def test_an_alarm_ends_when_it_is_not_renewed():
     assert ledger.shared.total(UNTIL) == 9000 + 7200
 
 
+def test_probation_by_fishers_combination_is_within_a_point_of_the_best_rule_for_its_score():
+    """The likelihood ratio with the attacker's density known, at one threshold for all counts, is the most powerful."""
+    random, epsilon, share = np.random.default_rng(0), 0.35, 0.01
+    honest, attacker = (-np.log(random.random((20_000, 10))).cumsum(1) / rate for rate in (1.0, epsilon))
+    counts = np.arange(1, 11)
+    p = [
+        np.array([[fisher(s, n) for s, n in zip(row, counts, strict=True)] for row in part])
+        for part in (honest, attacker)
+    ]
+    ratios = [counts * np.log(epsilon) + (1 - epsilon) * part for part in (honest, attacker)]
+    by_p = (p[1] < np.quantile(p[0], share)).mean()
+    best = (ratios[1] > np.quantile(ratios[0], 1 - share)).mean()
+    assert 0.58 < by_p <= best + 0.005
+    assert by_p > best - 0.01
+
+
 def test_fishers_combination_is_the_probability_of_less_ordinary_queries():
     p = np.random.default_rng(0).random((200_000, 4))
     assert fisher(-math.log(0.03), 1) == pytest.approx(0.03)

@@ -112,10 +112,14 @@ class Cohort:
         """Numbers of queries after which a newcomer is bet on: 1, 2, 4, … up to `newcomers`."""
         return [1 << i for i in range(self.newcomers.bit_length())]
 
+    @functools.cached_property
+    def _payments(self) -> np.ndarray:
+        """What each bet wins at each rank, (n + 1, bets): their mean takes 3 µs, and that of logarithms 9."""
+        return np.exp(self.martingale.won)
+
     def _bet(self, ranks: np.ndarray, shared: Account, time: float) -> None:
         """Bet on a newcomer's first queries, and raise the alarm where the evidence at this turn is enough."""
-        won = np.logaddexp.reduce(self.martingale.won[ranks])
-        won -= math.log(len(ranks))
+        won = np.log(np.add.reduce(self._payments[ranks]) / len(ranks))
         names = _names(len(ranks), len(won))
         shared.add_each(dict(zip(names, won.tolist(), strict=True)), floor=0.0)
         sums, needed = shared.peek_all(names), math.log(self.run_length * len(self.turns))
