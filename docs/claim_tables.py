@@ -1,18 +1,16 @@
-"""Tables of claims, from results/claims.jsonl and the suite's results/ownership.jsonl."""
+"""Tables of claims, from results/claims.jsonl."""
 
 from collections.abc import Callable, Iterable, Mapping
 from math import log
-from statistics import mean, median
+from statistics import median
 from typing import Any
 
 from feint.defenses.access.binomial import upper_bound
-from feint.evaluation.results import Results
 
 Row = Mapping[str, Any]
 Grid = list[list[str]]
 FIDELITIES = 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.0  # least of each row of the table by fidelity
 MARKS = "same mistakes", "triggers", "together"
-CLAIMED = "claimed", "claimed_marked_answers"  # scores of a row: by the model's marks, and by account
 
 
 def copies(rows: Iterable[Row]) -> Grid:
@@ -50,9 +48,10 @@ def fidelities(rows: Iterable[Row]) -> Grid:
         for step, group in sorted(steps.items()):
             count, claimed = len(group), sum(row["together"]["claimed"] for row in group)
             most = FIDELITIES[step - 1] if step else 1
+            low, high = 1 - upper_bound(count - claimed, count, 0.975), upper_bound(claimed, count, 0.975)
             power = _power(median(row["together"]["log_e"] for row in group))
             within = f"{FIDELITIES[step]:.0%} to {most:.0%}"
-            shown.append([data, within, f"{count}", f"{claimed}", _interval(claimed, count), power])
+            shown.append([data, within, f"{count}", f"{claimed}", f"{low:.0%} to {high:.0%}", power])
     return shown
 
 
@@ -151,33 +150,6 @@ def false_claims(rows: Iterable[Row]) -> Grid:
                 f"{result['highest_control']:.0%}", _power(result["log_e"]), "yes" if result["claimed"] else "no",
             ])  # fmt: skip
     return shown
-
-
-def suite(results: Results) -> Grid:
-    """Return the table of the suite `ownership`: which copies behind each defense are claimed, by any mark."""
-    heads = ["Set", "Defense", "Honest accuracy", "Attack", "Queries", "Copy's accuracy", "e-value", "Claimed"]
-    shown = [[*heads, "95 % confidence", "Asked"]]
-    groups: dict[tuple[str, str, str, int], list[Mapping[str, float]]] = {}
-    for row in results:
-        if row.attack and not row.error:
-            groups.setdefault((row.victim, row.defense, row.attack, row.budget), []).append(row.scores)
-    for (victim, defense, attack, budget), group in groups.items():
-        count, claimed = (
-            len(group),
-            sum(max(scores[name] for name in CLAIMED if name in scores) > 0 for scores in group),
-        )
-        accuracy, asked = (mean(scores[name] for scores in group) for name in ("stealer_accuracy", "claim_asked"))
-        shown.append([
-            victim, defense, f"{results.on(victim).utility(defense)['defender_accuracy']:.1%}", attack, f"{budget:,}",
-            f"{accuracy:.1%}", f"10^{median(scores['claim_log_e'] for scores in group):.1f}",
-            f"{claimed} of {count}", _interval(claimed, count), f"{asked:,.0f}",
-        ])  # fmt: skip
-    return shown
-
-
-def _interval(claimed: int, count: int) -> str:
-    """Return the interval of Clopper and Pearson of a share."""
-    return f"{1 - upper_bound(count - claimed, count, 0.975):.0%} to {upper_bound(claimed, count, 0.975):.0%}"
 
 
 TABLES: dict[str, Callable[[Iterable[Row]], Grid]] = {

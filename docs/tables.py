@@ -898,7 +898,6 @@ TABLES = {
     "equations": equations,
     "models": models,
     **{name: partial(_of_claims, table) for name, table in claim_tables.TABLES.items()},
-    "suite_ownership": lambda: grid(claim_tables.suite(results_of("ownership"))),
     "equations_defended": equations_defended,
     "digits": lambda: matrix("demo_digits"),
     "cifar10": lambda: matrix("demo_cifar10"),
