@@ -189,7 +189,6 @@ class Transcript:
     def extend(self, path: Path, earlier: "Transcript | None") -> None:
         """Write the transcript, unless it is no more than a part of an earlier one in the same file."""
         if len(self) > (len(earlier) if earlier is not None else 0):
-            path.parent.mkdir(parents=True, exist_ok=True)
             self.save(path)
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from feint.cli.common import named_network, owner_split, task_inputs
+from feint.cli.common import continued, named_network, owner_split, task_inputs
 from feint.data import Split, pools
-from feint.errors import BadInput
+from feint.errors import BadInput, NotWritten
 from feint.models.networks import Network
 from feint.signature import Column, Columns, Pixels
 
@@ -75,3 +75,10 @@ def test_samples_of_the_owner_show_inputs_and_classes_of_a_network_that_is_named
     assert named_network("mlp", None, domain=network.domain, classes=4) == Network("mlp", network.domain, 4)
     with pytest.raises(BadInput, match="name them: --data NAME"):
         named_network("mlp", None)
+
+
+def test_nobody_is_asked_whose_answers_cannot_be_kept(tmp_path):
+    (tmp_path / "file").write_text("")
+    answers = tmp_path / "file/transcript.safetensors"
+    with pytest.raises(NotWritten), continued(lambda _: pytest.fail("asked"), answers, "somebody"):
+        pass

@@ -68,14 +68,17 @@ def continued(make: "Callable[[Transcript | None], Oracle]", file: Path | None, 
 
     Args:
         make: Makes the oracle, from earlier answers or None.
-        file: File of the answers; None keeps none.
+        file: File of the answers; None keeps none. One that cannot be written raises `NotWritten` before a question.
         source: Who answers. A file with answers of another raises `BadInput`, a damaged one `DamagedFile`.
 
     Yields:
         The oracle.
     """
+    from feint.recipes.store import check_writable
     from feint.transcript import Transcript
 
+    if file is not None:
+        check_writable(file)
     earlier = Transcript.load(file, source) if file is not None and file.exists() else None
     oracle = make(earlier)
     oracle.transcript.source = source

@@ -137,7 +137,25 @@ def train_controls(
 def train_control(plan: ControlPlan, data: Split) -> Classifier:
     """Train a control on its share of the labelled inputs of the task."""
     inputs = data if plan.half is None else data.take(slice(plan.half, None, 2), part=f"{data.part}, half {plan.half}")
+    inputs = learned_share(plan.network, inputs, plan.seed)
     return train(plan.network, inputs, training=bounded(plan.training, len(inputs)), seed=plan.seed)
+
+
+def random_half(data: Split, seed: int) -> Split:
+    """Return a random half of the inputs of each class."""
+    random, labels = np.random.default_rng(seed), data.labels.numpy()
+    groups = [random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    chosen = np.concatenate([group[: -(-len(group) // 2)] for group in groups])
+    return data.take(np.sort(chosen), part=f"{data.part}, a half by seed {seed}")
+
+
+def learned_share(network: Network, inputs: Split, seed: int) -> Split:
+    """Return the inputs that a model of a network learns.
+
+    Networks that are fitted at once draw nothing: of the same inputs all are one model, and perhaps the victim itself.
+    Each learns a random half.
+    """
+    return random_half(inputs, seed) if network.architecture.at_once else inputs
 
 
 def _copy(plan: ControlPlan, source: Classifier, pool: Split) -> Classifier:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.models.seeds import named_seed
+from feint.ownership.controls import random_half
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.recipes.recipe import fingerprint
 from feint.victims import AdaptedModel, ModelFile, load_any, load_raw
@@ -52,7 +53,7 @@ def train_refits(
         place, state = out / f"refit-{i:03}.toml", named_seed(f"refit {i}", seed) % 2**31  # which all libraries take
         evidence = f"made of {fingerprint([model.raw.digest, repr(model.adapter), data.fingerprint, state])}"
         if not place.is_file():
-            half = _half(data, state)
+            half = random_half(data, state)
             file = out / FILES / f"{i:03}{model.raw.suffix}"
             file.parent.mkdir(parents=True, exist_ok=True)
             arrays = arrays_of(model.encode(half.inputs()))
@@ -64,14 +65,6 @@ def train_refits(
             raise BadInput(f"{place}, a control of other data or another recipe", "a new --out", "choose another")
         progress.step("refits", i + 1, count)
         yield place, load_any(place)
-
-
-def _half(data: Split, seed: int) -> Split:
-    """Return a random half of the inputs of each class."""
-    random, labels = np.random.default_rng(seed), data.labels.numpy()
-    groups = [random.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-    chosen = np.concatenate([group[: -(-len(group) // 2)] for group in groups])
-    return data.take(np.sort(chosen), part=f"{data.part}, a half by seed {seed}")
 
 
 def _model_classes(model: AdaptedModel, labels: Tensor) -> np.ndarray:

@@ -6,7 +6,7 @@ from feint.data import Split
 from feint.models.inference import answers
 from feint.models.networks import Network
 from feint.models.training import Training, learn
-from feint.ownership.controls import bounded, own_network, plan_controls, train_control
+from feint.ownership.controls import bounded, learned_share, own_network, plan_controls, train_control
 from feint.ownership.selection import Rehearsal
 from feint.progress import NO_PROGRESS, ProgressCallback
 
@@ -48,13 +48,13 @@ def rehearse(
     network = network or own_network(model, data)
     plans = plan_controls(2 * count, network, training, role="rehearsal", seed=seed)
     plans = [plan for plan in plans if plan.source is None][:count]
-    labels = answers(model, pool).argmax(-1) if count else None
+    stolen = Split.of(pool.values, answers(model, pool).argmax(-1).numpy(), domain=pool.domain) if count else pool
     references, copies = list[nn.Module](), list[nn.Module]()
     for i, plan in enumerate(plans):
         references.append(train_control(plan, data))
         if plan.network == network:
-            assert labels is not None  # there are plans
-            recipe = bounded(plan.training, len(pool))
-            copies.append(learn(network, pool.inputs(), labels, recipe, seed=plan.seed))
+            inputs = learned_share(network, stolen, plan.seed)
+            recipe = bounded(plan.training, len(inputs))
+            copies.append(learn(network, inputs.inputs(), inputs.labels, recipe, seed=plan.seed))
         progress.step("rehearsals", i + 1, len(plans))
     return Rehearsal(references, copies)

@@ -85,12 +85,27 @@ def atomic_write(path: Path) -> Iterator[Path]:
             path.rename(parent / "replaced")
         partial.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
-        raise NotWritten(
-            f"{path}: {error}", "room and permission to write it", "free some space or go elsewhere"
-        ) from error
+        raise NotWritten(*_unwritten(path, error)) from error
     finally:
         if parent is not None:
             shutil.rmtree(parent, ignore_errors=True)
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file can be written, before what it will hold is paid for. Its directory is made.
+
+    Raises:
+        NotWritten: Permission is missing, or the directory is a file.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent).cleanup()
+    except OSError as error:
+        raise NotWritten(*_unwritten(path, error)) from error
+
+
+def _unwritten(path: Path, error: Exception) -> tuple[str, str, str]:
+    return f"{path}: {error}", "room and permission to write it", "free some space or go elsewhere"
 
 
 @dataclass(frozen=True)
