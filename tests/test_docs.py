@@ -158,7 +158,7 @@ def test_the_gateway_answers_as_its_page_says(tmp_path, monkeypatch, capsys):
             continue
         cli.main(shlex.split(line)[1:])
         if line.startswith("feint keys"):
-            key = capsys.readouterr().out.strip()
+            monkeypatch.setenv("FEINT_KEY", capsys.readouterr().out.strip())
     with subprocess.Popen(
         [sys.executable, "-c", "from feint.cli import main; main()", "serve", "gateway.toml"], stdout=subprocess.PIPE
     ) as served:
@@ -167,7 +167,7 @@ def test_the_gateway_answers_as_its_page_says(tmp_path, monkeypatch, capsys):
             assert any(b'"message":"serving http' in line for line in served.stdout)
             assert "ladder.onnx, in this process" in capsys.readouterr().out  # of --check
             for block in blocks(page, "python"):
-                exec(compile(with_ports(block, ports), page, "exec"), {"key": key})
+                exec(compile(with_ports(block, ports), page, "exec"), {})
         finally:
             served.terminate()
             served.stdout.read()

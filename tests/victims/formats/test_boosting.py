@@ -177,11 +177,15 @@ def test_what_is_no_file_of_the_library_is_named(name, module, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("field", ["left_children", "split_indices"])
-def test_a_tree_of_xgboost_that_leads_out_of_itself_is_refused(field, tmp_path):
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("left_children", 10_000), ("left_children", 0), ("right_children", 10_000), ("right_children", -1),
+     ("split_indices", 10_000)],
+)  # fmt: skip
+def test_a_tree_of_xgboost_that_leads_out_of_itself_is_refused(field, value, tmp_path):
     file, _ = xgboost_file(tmp_path, BINARY)
     content = json.loads(file.read_text())
-    content["learner"]["gradient_booster"]["model"]["trees"][0][field][0] = 10_000
+    content["learner"]["gradient_booster"]["model"]["trees"][0][field][0] = value
     file.write_text(json.dumps(content))
     with pytest.raises(DamagedFile):
         victims.load_any(file)

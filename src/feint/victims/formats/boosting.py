@@ -12,6 +12,7 @@ import numpy as np
 from feint._optional import require
 from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData, one_line
 from feint.signature import Column
+from feint.victims.formats.tree_nodes import check_nodes
 from feint.victims.outputs import label_text
 from feint.victims.raw import Metadata, RawModel, TensorSpec
 
@@ -97,7 +98,8 @@ class XgboostModel(BoosterModel):
         booster.load_model(path)
         trees = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"].get("model", {}).get("trees", [])
         for tree in trees:
-            _check_nodes(tree["left_children"], tree["right_children"], tree["split_indices"], booster.num_features())
+            left, right, feature = (tree[name] for name in ("left_children", "right_children", "split_indices"))
+            check_nodes(left, right, feature, booster.num_features(), is_inner=np.array(left) != -1)
         return booster
 
     def _describe(self) -> Metadata:
@@ -282,22 +284,6 @@ def _check_text(text: str) -> None:
         if key in columns:
             columns[key].append([int(number) for number in value.split()])
     for left, right, feature in zip(*columns.values(), strict=True):
-        children = np.array([left, right])
-        leaves = len(left) + 1  # a child below 0 is the leaf −child − 1
-        if (children < -leaves).any():
-            raise ValueError("a tree whose nodes lead out of it")
-        _check_nodes(
-            np.where(children < 0, -1, children)[0], np.where(children < 0, -1, children)[1], feature, features
-        )
-
-
-def _check_nodes(left: Any, right: Any, feature: Any, features: int) -> None:
-    """Raise `ValueError` where a node of a tree leads out of it, back, or to no feature; −1 is a leaf."""
-    children, feature = np.array([left, right]), np.array(feature)
-    if not children.size:
-        return
-    inner = children >= 0
-    invalid = (children >= children.shape[1]) | (inner & (children <= np.arange(children.shape[1])))
-    split = inner.any(0)
-    if invalid.any() or (feature[split] < 0).any() or (feature[split] >= features).any():
-        raise ValueError("a tree whose nodes lead out of it")
+        n, children = len(left), np.array([left, right], np.int64)
+        numbered = np.where(children < 0, n - 1 - children, children)  # the leaf −child − 1 of n + 1, after the nodes
+        check_nodes(numbered[0], numbered[1], feature, features, count=2 * n + 1)

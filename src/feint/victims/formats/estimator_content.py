@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from feint._optional import require
+from feint.victims.formats.tree_nodes import check_nodes
 
 _KERNELS = (
     "ConstantKernel WhiteKernel RBF Matern RationalQuadratic ExpSineSquared DotProduct Sum Product Exponentiation"
@@ -115,15 +116,8 @@ def _parts(value: Any) -> Iterable[Any]:
 
 def _check_tree(tree: Any) -> None:
     """Raise `ValueError` where a node leads out of the tree or back: scikit-learn follows nodes unchecked."""
-    inner = tree.children_left != -1
-    children = np.stack([tree.children_left, tree.children_right])[:, inner]
-    _check_nodes(children, np.arange(tree.node_count)[inner], tree.node_count, tree.feature[inner], tree.n_features)
-
-
-def _check_nodes(children: Any, nodes: Any, count: int, feature: Any, features: int) -> None:
-    invalid = (children <= nodes) | (children >= count) | (feature < 0) | (feature >= features)
-    if invalid.any():
-        raise ValueError("a tree whose nodes lead out of it")
+    left, right = tree.children_left, tree.children_right
+    check_nodes(left, right, tree.feature, tree.n_features, is_inner=left != -1)
 
 
 def _check_predictors(booster: Any) -> None:
@@ -132,13 +126,11 @@ def _check_predictors(booster: Any) -> None:
     categorical = booster._bin_mapper.is_categorical_
     for predictor in (predictor for predictors in booster._predictors for predictor in predictors):
         nodes, sets = predictor.nodes, predictor.raw_left_cat_bitsets
-        inner = nodes[nodes["is_leaf"] == 0]
-        position = np.arange(len(nodes))[nodes["is_leaf"] == 0]
+        is_inner = nodes["is_leaf"] == 0
         if not len(nodes) or sets.ndim != 2 or sets.shape[1] != 8:
             raise ValueError("a tree without nodes or with bitsets of another size")
-        children = np.stack([inner["left"], inner["right"]]).astype(np.int64)
-        _check_nodes(children, position, len(nodes), inner["feature_idx"].astype(np.int64), features)
-        by_set = inner[inner["is_categorical"] == 1]
+        check_nodes(nodes["left"], nodes["right"], nodes["feature_idx"], features, is_inner=is_inner)
+        by_set = nodes[is_inner & (nodes["is_categorical"] == 1)]
         unknown = by_set["bitset_idx"].astype(np.int64) >= len(sets)
         if unknown.any() or not np.asarray(categorical, bool)[by_set["feature_idx"]].all():
             raise ValueError("a tree whose categories lead out of it")
