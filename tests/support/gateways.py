@@ -80,9 +80,6 @@ class Book:
     def outdated(self, transaction):
         return False
 
-    def refresh(self, transactions):
-        pass
-
     def stage(self, transaction):
         return transaction
 
