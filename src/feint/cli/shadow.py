@@ -76,7 +76,7 @@ def _bursts(report: "ShadowReport") -> list[str]:
         longest = bursts[0][1]
         lines.append(
             f"    to promise them what is promised for independent queries: fit SequentialTest(burst={longest}), which "
-            f"takes about {longest} times the queries to accuse; the threshold below covers bursts as well"
+            f"takes {longest} times the queries to accuse, or somewhat more; the threshold below covers bursts as well"
         )
     return lines
 
