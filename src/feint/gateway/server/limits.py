@@ -47,11 +47,14 @@ class WholeResponse:
             self._transport.write(data)
 
 
-def has_gone(cycle: RequestResponseCycle) -> bool:
-    """Return whether the client of a request has gone.
+def has_gone(request: weakref.ref[RequestResponseCycle]) -> bool:
+    """Return whether the client of a request has gone, or has got its answer.
 
     uvicorn notices later, and of several requests on a connection for the last one alone.
     """
+    cycle = request()
+    if cycle is None:
+        return True
     cycle.disconnected = cycle.disconnected or cycle.transport.is_closing()
     return cycle.disconnected
 
@@ -114,7 +117,7 @@ class BoundedConnection(HttpToolsProtocol):
         assert self.cycle is not None
         if self.loop.time() > self._old:
             self.cycle.keep_alive = False
-        gone = functools.partial(has_gone, self.cycle)
+        gone = functools.partial(has_gone, weakref.ref(self.cycle))
         self.scope["extensions"] = {HAS_GONE: gone}  # pyright: ignore[reportGeneralTypeIssues]
         if self.scope["method"] != "HEAD":
             self.cycle.transport = WholeResponse(self.cycle)  # pyright: ignore[reportAttributeAccessIssue]
