@@ -74,9 +74,6 @@ class Book:
     def now(self):
         return time.time()
 
-    def refresh(self, transactions):
-        pass
-
     def outdated(self, transaction):
         return False
 
