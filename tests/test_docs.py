@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from benchmarks.load.processes import free_port
 from docs import tables
-from tests.support.audits import shorten
 
 from feint import bench, cli, data
 from feint.bench.load import shipped
@@ -91,18 +90,15 @@ def run_commands(page: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("page", "name", "says", "size"),
+    ("page", "name", "says"),
     [
-        ("docs/start/credit.md", "lightgbm-credit", "tried credit: right on 77.3% of 300 samples", "whole"),
-        ("docs/start/sentiment.md", "tfidf-imdb", "tried sentiment: right on ", "whole"),
-        ("docs/start/file_types.md", "magika", "tried files: right on ", "short"),
-        ("docs/start/images.md", "cifar-imagenet", "tried served: right on ", "short"),
+        ("docs/start/credit.md", "lightgbm-credit", "tried credit: right on 77.3% of 300 samples"),
+        ("docs/start/sentiment.md", "tfidf-imdb", "tried sentiment: right on "),
+        ("docs/start/file_types.md", "magika", "tried files: right on "),
+        ("docs/start/images.md", "cifar-imagenet", "tried served: right on "),
     ],
 )
-def test_pages_of_owners_models_run(page, name, says, size, stranger_of, tmp_path, monkeypatch, capsys):
-    """Two audits have the size of their page; those of slow models take as many steps, with fewer queries."""
-    if size == "short":
-        shorten(monkeypatch)
+def test_pages_of_owners_models_run(page, name, says, stranger_of, tmp_path, monkeypatch, capsys):
     stranger = stranger_of(name)
     for file in {stranger.model, *stranger.data.parent.iterdir()}:
         shutil.copy(file, tmp_path)
