@@ -176,7 +176,7 @@ def test_a_call_that_is_cancelled_in_the_turn_of_others_is_not_decided():
         endpoint = gateway(Together()).endpoints["toy"]
         x = np.zeros((1, *SHAPE), np.float32)
         ann, bob = [asyncio.ensure_future(endpoint.answer(ArrayQuery(x, client))) for client in ("ann", "bob")]
-        await begun.wait()
+        await asyncio.wait_for(begun.wait(), PATIENCE)
         bob.cancel()
         await asyncio.sleep(0)
         go.set()

@@ -74,6 +74,9 @@ class Book:
     def now(self):
         return time.time()
 
+    def refresh(self, transactions):
+        pass
+
     def outdated(self, transaction):
         return False
 
