@@ -1,5 +1,6 @@
 """A claim by account names whose marked answers a suspect learned."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 
@@ -12,8 +13,10 @@ from tests.support.suspects import now, repeating
 from feint.client import RemoteService
 from feint.errors import BadInput, Unreachable
 from feint.gateway.auth.keyfile import Keys
+from feint.gateway.changes import AccountName, ChangeSet
 from feint.gateway.server.run import running
 from feint.gateway.settings_file import read
+from feint.gateway.stores import open_store
 from feint.models import stored
 from feint.models.training import Training, learn, train
 from feint.oracle import CountingOracle
@@ -259,5 +262,16 @@ def test_a_ledger_without_marked_answers_is_an_error(run_cli, tmp_path, victim):
     Keys(tmp_path / "keys.db", new=True)
     code, _, err = run_cli("ledger marks gateway.toml --out served")
     assert code == 2
+    assert "ledger.db, which is not there" in err
+    asyncio.run(asked_once(tmp_path / "ledger.db"))
+    code, _, err = run_cli("ledger marks gateway.toml --out served")
+    assert code == 2
     assert "Marked(key)" in err
     assert not (tmp_path / "served").exists()
+
+
+async def asked_once(ledger):
+    """Write the ledger of a model of which a client has asked one query."""
+    store = open_store(f"sqlite:{ledger}", "digits")
+    await store.commit({AccountName("client", "mallory"): ChangeSet(0, {"queries": 1.0})})
+    await store.close()
