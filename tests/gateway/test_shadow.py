@@ -145,14 +145,19 @@ def test_the_report_names_the_clients_whose_queries_differ_most():
     assert [name for name, _ in report.furthest] == ["odd", "plain"]
 
 
-def test_the_report_sees_the_queries_of_linked_clients_in_the_account_of_their_group(tmp_path, monkeypatch):
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    """Those of a model with two rungs, and of a ledger in SQLite."""
+
     async def ladder(table, name):
         return LoadedModel(None, Straight(), [], rungs=2)
 
     monkeypatch.setitem(LOADERS, OnnxSettings, ladder)
     store = LedgerSettings(f"sqlite:{tmp_path / 'ledger.db'}")
-    settings = Settings({"toy": OnnxSettings(path=tmp_path / "toy.onnx")}, keys=ANYBODY["keys"], ledger=store)
+    return Settings({"toy": OnnxSettings(path=tmp_path / "toy.onnx")}, keys=ANYBODY["keys"], ledger=store)
 
+
+def test_the_report_sees_the_queries_of_linked_clients_in_the_account_of_their_group(settings):
     async def report():
         async with accounts.stored(settings, "toy") as opened:
             session = LedgerSession(opened)
@@ -170,15 +175,8 @@ def test_the_report_sees_the_queries_of_linked_clients_in_the_account_of_their_g
     assert {name for name, _ in result.furthest} == {"card (group)", "bob"}
 
 
-def test_the_report_says_who_asks_in_bursts_and_what_to_declare(tmp_path, monkeypatch):
+def test_the_report_says_who_asks_in_bursts_and_what_to_declare(settings):
     """A camera that moves, whose frames are nearer to each other than scenes, beside a client of single images."""
-
-    async def ladder(table, name):
-        return LoadedModel(None, Straight(), [], rungs=2)
-
-    monkeypatch.setitem(LOADERS, OnnxSettings, ladder)
-    store = LedgerSettings(f"sqlite:{tmp_path / 'ledger.db'}")
-    settings = Settings({"toy": OnnxSettings(path=tmp_path / "toy.onnx")}, keys=ANYBODY["keys"], ledger=store)
     random = np.random.default_rng(0)
     single = random.integers(2**64, size=150, dtype=np.uint64)
     frames = single[:30].repeat(5) ^ (np.uint64(1) << random.integers(64, size=(4, 150), dtype=np.uint64)).sum(

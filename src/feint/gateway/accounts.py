@@ -1,8 +1,9 @@
 """Accounts of a ledger, for its operator: read, reset and erased while gateways run."""
 
-import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from feint.gateway.stores.base import LedgerReader, Store, snapshot_of
 from feint.gateway.telemetry.audit_chain import read_key
 from feint.gateway.telemetry.audit_log import AuditLog
 
+Opened = TypeVar("Opened", Store, LedgerReader)
+
 
 def check_stored(settings: Settings) -> None:
     """Raise `BadInput` for a ledger in memory, which no other process can read."""
@@ -22,26 +25,24 @@ def check_stored(settings: Settings) -> None:
         raise BadInput("a ledger in memory", "one that is stored", 'set store = "sqlite:ledger.db"')
 
 
-@contextlib.asynccontextmanager
-async def stored(settings: Settings, model: str) -> AsyncIterator[Store]:
+def stored(settings: Settings, model: str) -> AbstractAsyncContextManager[Store]:
     """Open the ledger of a model until the block ends; errors as in `check_stored`."""
-    check_stored(settings)
-    store = open_store(settings.ledger.store, model)
-    try:
-        yield store
-    finally:
-        await store.close()
+    return _opened(open_store, settings, model)
 
 
-@contextlib.asynccontextmanager
-async def to_read(settings: Settings, model: str) -> AsyncIterator[LedgerReader]:
+def to_read(settings: Settings, model: str) -> AbstractAsyncContextManager[LedgerReader]:
     """Open the ledger of a model until the block ends, which need not take writes; errors as in `check_stored`."""
+    return _opened(open_reader, settings, model)
+
+
+@asynccontextmanager
+async def _opened(opener: Callable[[str, str], Opened], settings: Settings, model: str) -> AsyncIterator[Opened]:
     check_stored(settings)
-    reader = open_reader(settings.ledger.store, model)
+    ledger = opener(settings.ledger.store, model)
     try:
-        yield reader
+        yield ledger
     finally:
-        await reader.close()
+        await ledger.close()
 
 
 async def read(settings: Settings, model: str, name: AccountName) -> Snapshot:

@@ -77,36 +77,22 @@ def create(path: Path) -> None:
 
 def open_existing(path: Path) -> sqlite3.Connection:
     """Return a connection to a file that `create` made, which waits for no lock. Raises `sqlite3.Error`."""
-    file = connect(path)
-    try:
-        if _header(file) != [KIND, FORMAT]:
-            raise sqlite3.DatabaseError("another format")
-        file.execute("PRAGMA synchronous = NORMAL")
-        file.execute("PRAGMA wal_autocheckpoint = 0")  # `checkpoint` does that, in a thread: it waits for the disk
-    except BaseException:
-        file.close()
-        raise
-    return file
+    # `checkpoint` moves the log, in a thread: it waits for the disk
+    return _of_this_format(connect(path), "synchronous = NORMAL", "wal_autocheckpoint = 0")
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
     """Return a connection that only reads, for which an unused file needs no folder that can be written.
 
-    Raises:
-        sqlite3.DatabaseError: If it cannot be read, or is no ledger of this format.
+    `sqlite3.DatabaseError` is raised for a file that cannot be read, or is no ledger of this format.
     """
     unused = log_identity(f"{path}-wal") is None  # SQLite's log is there as long as anybody writes
-    where = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if unused else ''}"
-    file = sqlite3.connect(where, uri=True, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
-    if _header(file) != [KIND, FORMAT]:
-        file.close()
-        raise sqlite3.DatabaseError("another format")
-    return file
+    return _of_this_format(connect(path, wait=PATIENCE, mode="ro&immutable=1" if unused else "ro"))
 
 
-def connect(path: Path, *, wait: float = 0.0) -> sqlite3.Connection:
+def connect(path: Path, *, wait: float = 0.0, mode: str = "rw") -> sqlite3.Connection:
     """Return a connection to an existing file, which waits `wait` seconds for locks; transactions are begun by hand."""
-    where = f"{path.absolute().as_uri()}?mode=rw"
+    where = f"{path.absolute().as_uri()}?mode={mode}"
     return sqlite3.connect(where, uri=True, timeout=wait, isolation_level=None, check_same_thread=False)
 
 
@@ -150,6 +136,19 @@ def log_identity(path: str) -> tuple[int, int] | None:
         return identity(path)
     except FileNotFoundError:
         return None
+
+
+def _of_this_format(file: sqlite3.Connection, *pragmas: str) -> sqlite3.Connection:
+    """Set pragmas of a connection and return it; one to anything but a ledger of this format is closed."""
+    try:
+        if _header(file) != [KIND, FORMAT]:
+            raise sqlite3.DatabaseError("another format")
+        for pragma in pragmas:
+            file.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _header(file: sqlite3.Connection) -> list[int]:
