@@ -11,7 +11,7 @@ from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.load import tables as load_tables
-from docs import claim_tables, code_tables, published_tables
+from docs import claim_tables, code_tables, ownership_tables, published_tables
 
 from feint.bench import load
 from feint.errors import FeintError, MissingData
@@ -937,6 +937,7 @@ TABLES = {
     "equations": equations,
     "models": models,
     **{name: partial(_of_claims, table) for name, table in claim_tables.TABLES.items()},
+    **{name: lambda table=table: grid(table()) for name, table in ownership_tables.TABLES.items()},
     "equations_defended": equations_defended,
     "digits": lambda: matrix("demo_digits"),
     "cifar10": lambda: matrix("demo_cifar10"),
@@ -996,6 +997,7 @@ def main() -> None:
         (ROOT / "docs" / "images" / f"{name}.svg").write_text(figures.svg(curve))
     picture = claim_figure(results_of("fashion_mnist"))
     (ROOT / "docs" / "images" / "claim.svg").write_text(figures.svg(picture))
+    (ROOT / "docs" / "images" / "ownership.svg").write_text(figures.svg(ownership_tables.picture()))
 
 
 if __name__ == "__main__":
