@@ -17,6 +17,7 @@ from feint.defenses.boundary import Boundary
 from feint.defenses.inputs import Input
 from feint.defenses.outputs import Output
 from feint.recipes.recipe import exported_recipes
+from feint.signature import DOMAINS
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
@@ -38,6 +39,33 @@ def methods():
 
 def exported():
     return exported_recipes(attacks, defenses.access, defenses.boundary, defenses.inputs, defenses.outputs)
+
+
+def classes_in(*rooms: str) -> list[ast.ClassDef]:
+    """Return the classes that the public modules of these packages define, read without importing them."""
+    files = [file for room in rooms for file in (ROOT / "src" / "feint" / room).rglob("[a-z]*.py")]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    return [node for node in nodes if isinstance(node, ast.ClassDef)]
+
+
+def cites(node: ast.ClassDef) -> bool:
+    fields = [line for line in node.body if isinstance(line, ast.AnnAssign) and line.value is not None]
+    return any(ast.unparse(field.target) == "cite" for field in fields)
+
+
+def test_every_method_is_exported():
+    """A class with a citation is a method, unless others inherit it."""
+    classes = classes_in("attacks", *(f"defenses/{room}" for room in ("access", "boundary", "inputs", "outputs")))
+    inherited = {ast.unparse(base) for node in classes for base in node.bases}
+    lacking = sorted({node.name for node in classes if cites(node)} - inherited - exported().keys())
+    assert not lacking, f"not exported by the __init__.py of their package: {lacking}"
+
+
+def test_every_domain_is_registered_and_has_an_example():
+    domains = {node.name for node in classes_in("signature") if "Domain" in map(ast.unparse, node.bases)}
+    registered = {kind.__name__ for kind in DOMAINS.values()}
+    assert registered == domains, "not in DOMAINS of feint.signature, each under a dtype of its own"
+    assert examples.DOMAINS.keys() == domains, "not in DOMAINS of tests/examples.py"
 
 
 def test_everything_exported_has_an_example():
@@ -66,13 +94,20 @@ def test_every_method_is_tested_in_its_room(room, is_method):
 
 @pytest.mark.parametrize(("method", "page"), methods())
 def test_every_method_cites_its_paper_and_has_a_docs_row(method, page):
-    bibliography = (ROOT / "docs" / "references.bib").read_text()
-    assert re.search(rf"^@\w+{{{method.cite},$", bibliography, re.MULTILINE), f"{method.cite} is not in references.bib"
-    rows = (ROOT / "docs" / "reference" / f"{page}.md").read_text()
-    assert re.search(rf"^\| `{method.__name__}", rows, re.MULTILINE), f"no row in {page}.md: make tables writes it"
+    assert method.cite in bibliography(), "no entry in docs/references.bib"
+    text = (ROOT / "docs" / "reference" / f"{page}.md").read_text()
+    rows = re.findall(r"^\| `(\w+)`", text, re.MULTILINE)
+    assert method.__name__ in rows, f"no row in docs/reference/{page}.md: run `make tables`"
+    written = re.sub(r"<!-- table: .*?<!-- /table -->", "", text, flags=re.DOTALL)
+    assert f"`{method.__name__}" in written, f"no line on cost and limits below its row in docs/reference/{page}.md"
     assert method.__doc__
     names_paper = re.search(r"\d{4}", method.__doc__) or "not a method of that paper" in method.__doc__
     assert names_paper, "the docstring names no paper: (Authors, Venue Year)"
+
+
+def bibliography() -> set[str]:
+    """Return the keys of docs/references.bib."""
+    return set(re.findall(r"^@\w+{(\w+),$", (ROOT / "docs" / "references.bib").read_text(), re.MULTILINE))
 
 
 def test_every_reference_begins_and_ends():
@@ -82,11 +117,10 @@ def test_every_reference_begins_and_ends():
 
 
 def test_every_reference_is_cited_and_every_citation_is_there():
-    bibliography = set(re.findall(r"^@\w+{(\w+),$", (ROOT / "docs" / "references.bib").read_text(), re.MULTILINE))
     text = "\n".join(file.read_text() for file in [*ROOT.glob("docs/**/*.md"), *ROOT.glob("src/**/*.py")])
     cited = set(re.findall(r"{cite:[pt]}`(\w+)`", text)) | set(re.findall(r'cite: ClassVar\[str\] = "(\w+)"', text))
-    assert not cited - bibliography, "cited, and not in docs/references.bib"
-    assert not bibliography - cited, "in docs/references.bib, and cited nowhere"
+    assert sorted(cited - bibliography()) == [], "cited, and not in docs/references.bib"
+    assert sorted(bibliography() - cited) == [], "in docs/references.bib, and cited nowhere"
 
 
 def test_the_public_names_are_these():
@@ -142,9 +176,7 @@ def test_product_files_do_not_mention_the_shared_folder():
             assert "shared/" not in file.read_text(), file
 
 
-@pytest.mark.parametrize(
-    "file", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda file: "/".join(file.parts[-2:])
-)
+@pytest.mark.parametrize("file", BENCHMARKS, ids=lambda file: "/".join(file.parts[-2:]))
 def test_a_benchmark_imports_what_there_is(file):
     """Imports are looked up one by one, since most benchmarks need tools that the tests do not have."""
     statements = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]

@@ -1,7 +1,7 @@
 """Domains: what one input of a classifier is. Nothing here needs torch.
 
-A domain is one file: its class is imported below, and named in the registry of examples and in the docs
-(docs/reference/domains.md, with what other rooms need to train on it, read it and adapt it).
+A domain is one file, its class in `DOMAINS` below, an example in tests/examples.py, and a row of
+docs/reference/domains.md, which lists what training on it, reading it from files and adapting models to it take.
 """
 
 import math
