@@ -3,13 +3,15 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks.record import RESULTS
+from docs.tables.rows import grid, rows_of
+
 from feint.bench import load
 from feint.defenses.access.binomial import upper_bound
-from feint.evaluation import jsonl, traits
+from feint.evaluation import traits
 from feint.evaluation.results import Cell, Results, Row
 from feint.ownership.claim import Policy
 from feint.report import figures
@@ -17,7 +19,6 @@ from feint.report import figures
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RESULTS = Path(__file__).parents[1] / "results"
 SUITE, THEFT, LABELS = "ownership", "KnockoffNets", ", labels only"
 MARKS = "claimed_same_mistakes", "claimed_triggers", "claimed_marked_answers", "claimed_trained_mark"
 HEADS = [
@@ -143,7 +144,7 @@ def picture() -> "Figure":
 
 def _points() -> Iterator[tuple[str, float, float, bool]]:
     """Yield set, fidelity in percent, log10 of the e-value and the verdict of each copy judged by a model's marks."""
-    for row in jsonl.read(RESULTS / "claims.jsonl"):
+    for row in rows_of("claims"):
         if row["kind"] in ("copy", "file", "removal") and "fidelity" in row:
             together = row["together"]
             yield row["data"], 100 * row["fidelity"], together["log_e"] / math.log(10), bool(together["claimed"])
@@ -153,8 +154,16 @@ def _points() -> Iterator[tuple[str, float, float, bool]]:
             yield row.victim, 100 * scores["fidelity"], scores["claim_log_e"], scores["claimed"] == 1
 
 
-TABLES: dict[str, Callable[[], Grid]] = {
+_TABLES: dict[str, Callable[[], Grid]] = {
     "ownership_digits": partial(survival, "digits"),
     "ownership_fashion_mnist": partial(survival, "fashion_mnist"),
     "ownership_honest": honest,
 }
+
+
+def _written(table: Callable[[], Grid]) -> str:
+    """Return one of these tables as Markdown."""
+    return grid(table())
+
+
+TABLES = {name: partial(_written, table) for name, table in _TABLES.items()}
