@@ -8,11 +8,12 @@ import torch
 from tests.support.suspects import repeating
 
 from feint.errors import BadInput, Unreachable
-from feint.ownership.claim import BATCH, Policy, claim
-from feint.ownership.claim import ORDINARY as ORDINARY_ASKED
+from feint.ownership.claim import Policy, claim
 from feint.ownership.commitment import Commitment
 from feint.ownership.comparison import compare
 from feint.ownership.mark import Mark
+from feint.ownership.plan import BATCH
+from feint.ownership.plan import ORDINARY as ORDINARY_ASKED
 from feint.signature import Pixels
 
 N, K = 200, 10

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tests.support.open_inference import served
@@ -254,3 +255,21 @@ def test_an_error_is_one_line(made, line, words):
     assert words in err
     assert len(err.strip().splitlines()) == 1
     assert not Path("none").exists()
+
+
+def test_a_suspect_that_somebody_else_asks_is_claimed_by_its_answers(made):
+    code, out, err = made("questions marked --out questions.npz")
+    assert (code, "questions.npz: " in out) == (0, True), err
+    with np.load("questions.npz") as asked:
+        names, x = asked["question"].tolist(), torch.from_numpy(asked["x"] / np.float32(255))
+    labels = victims.load("copy")(x).argmax(-1).tolist()
+    lines = [f"{name},{label}" for name, label in zip(names, labels, strict=True)]
+    Path("answers.csv").write_text("\n".join(["question,label", *lines]) + "\n")
+    code, out, err = made(f"claim answers.csv {CLAIM} --out claimed")
+    assert (code, "evidence that this is a copy" in out, "Without an answer" in out) == (0, True, False), out + err
+    assert {file.name for file in Path("claimed").iterdir()} == {"claim.json", "claim.html"}
+    Path("answers.csv").write_text("\n".join(["question,label", *lines[:25], *lines[26::3]]) + "\n")
+    code, out, err = made(f"claim answers.csv {CLAIM}")
+    assert (code, "Without an answer" in out) == (1, True), out + err
+    code, out, err = made("questions marked --out questions.npz")
+    assert (code, out, len(err.splitlines()), "which is there" in err) == (2, "", 1, True)

@@ -57,8 +57,8 @@ def claim(
     Example: `feint claim runs/stolen --mark runs/marked --controls runs/controls --ledger ownership.db`
 
     Args:
-        suspect: A model's file or directory, a victim.toml of a model elsewhere, or the address of an Open Inference
-            Protocol server with its --model.
+        suspect: A model's file or directory, a victim.toml of a model elsewhere, the address of an Open Inference
+            Protocol server with its --model, or a .csv, .parquet or .jsonl of answers to `feint questions`.
         mark: Directory that `feint mark` wrote, or `feint ledger marks`: then the claim names the accounts whose marked
             answers the suspect learned.
         controls: Directory of innocent models, as `feint controls` writes it.
@@ -105,7 +105,7 @@ def claim(
     first = next(iter(marks.values()))
     innocents = load_controls(controls, first.domain)
     known, meter = _transcript(suspect, model, marks, out), Meter(price_per_1000, currency)
-    asked = _asked(suspect, first, model, key, network, require_at_least(1, budget, "questions"), meter)
+    asked = _asked(suspect, [*marks.values()], model, key, network, require_at_least(1, budget, "questions"), meter)
     with continued(asked.oracle, known, asked.name) as oracle, bars() as progress:
         answers = control_answers(innocents, [*marks.values()], progress=progress)
         _check_domain(suspect, asked.domain, first)
@@ -121,10 +121,16 @@ def claim(
 
 
 def _transcript(suspect: str, model: str | None, marks: "Mapping[str, Mark]", out: Path | None) -> Path | None:
-    """Return the file of the answers: in --out, or else, of an address, one that is kept until all are there."""
+    """Return the file of the answers: in --out, or else, of an address, one that is kept until all are there.
+
+    A suspect that is a file of answers needs none.
+    """
     from feint.ownership.commitment import salted_digest
+    from feint.ownership.questions import is_answers
     from feint.paid.answer_cache import answers_file
 
+    if is_answers(suspect):
+        return None
     if out is not None or "://" not in suspect:
         return None if out is None else out / TRANSCRIPT
     return answers_file(f"{model}", repr((suspect, salted_digest("", marks)))).with_suffix(".safetensors")
@@ -171,14 +177,20 @@ class _Asked(NamedTuple):
 
 def _asked(
     suspect: str,
-    mark: "Mark",
+    marks: "Sequence[Mark]",
     model: str | None,
     keys: "Sequence[str]",
     network: str | None,
     budget: int,
     meter: "Meter",
 ) -> _Asked:
-    """Return a suspect, whose inputs and classes are those of a mark where it leaves them open."""
+    """Return a suspect, whose inputs and classes are those of the marks where it leaves them open."""
+    from feint.ownership.questions import RecordedSuspect, is_answers, read_answers
+
+    mark = marks[0]
+    if is_answers(suspect):
+        recorded = RecordedSuspect(read_answers(Path(suspect), marks), marks)
+        return _Asked(f"{suspect} ({recorded.digest})", None, lambda past: recorded.oracle(budget=budget, past=past))
     if "://" not in suspect:
         from feint import victims
         from feint.service import Service

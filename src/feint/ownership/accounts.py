@@ -8,10 +8,11 @@ import numpy as np
 from feint.defenses.access.e_bh import e_bh
 from feint.errors import BadInput, FeintError
 from feint.oracle import Oracle
-from feint.ownership.claim import BATCH, AccountEvidence, Claim, Policy, ask_labels, concluded
+from feint.ownership.claim import AccountEvidence, Claim, Policy, ask_labels, concluded
 from feint.ownership.commitment import Commitment
 from feint.ownership.comparison import Evidence, compare
 from feint.ownership.mark import Mark
+from feint.ownership.plan import BATCH
 from feint.ownership.statistics import holm, mean_log_e, paired_log_e
 
 TURN = 5  # questions of an account between two looks at its evidence
@@ -62,9 +63,11 @@ def claim_accounts(
     if refusal is not None and not len(inquiry.rows):
         raise refusal
     false = [name for name in controls if _would_be_claimed(name, mark, controls, policy, most)]
+    missing = int((inquiry.labels == mark.classes).sum())
     return concluded(
-        [inquiry.pooled], inquiry.log_e, false, len(controls), commitment, appeared, policy, refusal, inquiry.accounts
-    )
+        [inquiry.pooled], inquiry.log_e, false, len(controls), commitment, appeared, policy, refusal, inquiry.accounts,
+        unanswered=missing,
+    )  # fmt: skip
 
 
 def _would_be_claimed(name: str, mark: Mark, controls: Mapping[str, np.ndarray], policy: Policy, most: int) -> bool:

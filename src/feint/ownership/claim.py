@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from feint.defenses.access.binomial import upper_bound
@@ -15,13 +16,12 @@ from feint.ownership.comparison import Evidence, compare, log_e_after
 from feint.ownership.mark import Mark
 from feint.ownership.mistakes import SameMistakes
 from feint.ownership.ordinary import TaskCheck, as_good, check_task, least_as_good, separated
+from feint.ownership.plan import ORDINARY, turns
 from feint.ownership.statistics import mean_log_e
 from feint.ownership.triggers import Triggers
 
-BATCH = 50  # questions of each mark between two looks at the evidence
 OF_MODELS = SameMistakes.method, Triggers.method  # marks with which a good innocent agrees more than a weak one
 FOR_OTHERS = "controls not compared", "no commitment", "not dated", "late commitment"  # a benchmark needs none of it
-ORDINARY = 25  # questions by which a suspect of another task is recognised before it is asked the others
 AGREEING = 0.75  # share of a mark on which no innocent may agree; of digits they agree with up to 0.53 of triggers
 
 
@@ -87,6 +87,7 @@ class Claim:
         accounts: Evidence for each account, the most first, where the mark is of marked answers.
         as_good: Number of controls that are as good as the marked model; None where it is not known.
         task: The suspect's answers to ordinary inputs; None where it was not asked about any.
+        unanswered: Number of questions of the marks without an answer, each of which counts as one that disagrees.
     """
 
     evidence: Sequence[Evidence]
@@ -103,6 +104,7 @@ class Claim:
     accounts: Sequence[AccountEvidence] = ()
     as_good: int | None = None
     task: TaskCheck | None = None
+    unanswered: int = 0
 
     @property
     def false_claims(self) -> int:
@@ -175,28 +177,20 @@ def claim(
         answered, refusal = ask_labels(suspect, ordinary.x[:ORDINARY], ordinary.classes)
         task, good = check_task(ordinary, answered, known), as_good(ordinary, known)
         most -= min(ORDINARY, len(ordinary))
-    turns = _turns(marks, most)
+    ends = turns(marks, most)
     labels: list[list[np.ndarray]] = [[] for _ in marks]
     if refusal is None and not (task and task.is_other_task):
-        refusal = _ask_in_turns(suspect, marks, controls, policy, turns, labels)
+        refusal = _ask_in_turns(suspect, marks, controls, policy, ends, labels)
     if refusal is not None and not suspect.asked:
         raise refusal
     evidence = _evidence(labels, marks, controls)
-    false = [name for name in controls if _would_be_claimed(name, marks, controls, policy, turns)]
+    false = [name for name in controls if _would_be_claimed(name, marks, controls, policy, ends)]
     log_e, count = _mean_log_e(evidence, len(marks)), len(controls)
-    return concluded(evidence, log_e, false, count, commitment, appeared, policy, refusal, as_good=good, task=task)
-
-
-def _turns(marks: Sequence[Mark], most: int) -> list[list[int]]:
-    """Return how many questions of each mark are asked by the end of each turn, of so many questions at most."""
-    turns, counts = list[list[int]](), [0] * len(marks)
-    while most > 0 and counts != [*map(len, marks)]:
-        for i, mark in enumerate(marks):
-            more = min(BATCH, len(mark) - counts[i], most)
-            counts[i] += more
-            most -= more
-        turns.append([*counts])
-    return turns
+    missing = sum(int((part == mark.classes).sum()) for mark, each in zip(marks, labels, strict=True) for part in each)
+    return concluded(
+        evidence, log_e, false, count, commitment, appeared, policy, refusal, as_good=good, task=task,
+        unanswered=missing,
+    )  # fmt: skip
 
 
 def _ask_in_turns(
@@ -204,11 +198,11 @@ def _ask_in_turns(
     marks: Sequence[Mark],
     controls: Mapping[str, Sequence[np.ndarray]],
     policy: Policy,
-    turns: Sequence[Sequence[int]],
+    ends: Sequence[Sequence[int]],
     labels: Sequence[list[np.ndarray]],
 ) -> FeintError | None:
     """Append the suspect's labels, a batch of each mark in turn, until they are evidence enough or it refuses."""
-    for counts in turns:
+    for counts in ends:
         for part, mark, count in zip(labels, marks, counts, strict=True):
             answered, refusal = ask_labels(suspect, mark.x[sum(map(len, part)) : count], mark.classes)
             part.append(answered)
@@ -231,19 +225,23 @@ def concluded(
     accounts: Sequence[AccountEvidence] = (),
     as_good: int | None = None,
     task: TaskCheck | None = None,
+    unanswered: int = 0,
 ) -> Claim:
     """Return the claim by this evidence, with what speaks against it; the arguments are attributes of `Claim`."""
-    e_value, asked = math.exp(min(log_e, 700)), sum(part.asked for part in evidence) + (task.asked if task else 0)
+    e_value = math.exp(min(log_e, 700))
+    asked = sum(part.asked for part in evidence) - unanswered + (task.asked if task else 0)
     bound, why = upper_bound(len(false), controls), str(refusal or "")
     result = Claim(
         evidence, e_value, asked, controls, false, bound, commitment, appeared, policy, (), why, accounts, as_good,
-        task,
+        task, unanswered,
     )  # fmt: skip
     return _with_reasons(result)
 
 
 def ask_labels(suspect: Oracle, x: Tensor, classes: int) -> tuple[np.ndarray, FeintError | None]:
     """Return the labels (n,) of a suspect for the first n of the inputs `x`, and why it did not answer the rest.
+
+    A question that a recorded suspect was not asked has the answer NaN, and the label K, which is that of no class.
 
     Raises:
         BadInput: The suspect has another number of classes.
@@ -260,7 +258,9 @@ def ask_labels(suspect: Oracle, x: Tensor, classes: int) -> tuple[np.ndarray, Fe
             f"a suspect with {p.shape[1]} classes", f"{classes}, as the marked model has",
             "name a model of the same classes",
         )  # fmt: skip
-    return (p.argmax(-1).numpy() if len(p) else np.empty(0, np.int64)), refusal
+    if not len(p):
+        return np.empty(0, np.int64), refusal
+    return torch.where(p.isnan().any(-1), classes, p.argmax(-1)).numpy(), refusal
 
 
 def _evidence(
@@ -280,13 +280,13 @@ def _would_be_claimed(
     marks: Sequence[Mark],
     controls: Mapping[str, Sequence[np.ndarray]],
     policy: Policy,
-    turns: Sequence[Sequence[int]],
+    ends: Sequence[Sequence[int]],
 ) -> bool:
     """Return whether a control would be claimed against the others, at the end of any turn as a suspect is."""
     others = {other: answered for other, answered in controls.items() if other != name}
     if not others:
         return True  # nothing to compare with: nothing is known of innocents
-    asked = np.array(turns, np.int64).reshape(-1, len(marks))
+    asked = np.array(ends, np.int64).reshape(-1, len(marks))
     paths = [
         log_e_after(mark, controls[name][i], {other: known[i] for other, known in others.items()}, asked[:, i])
         for i, mark in enumerate(marks)

@@ -97,11 +97,11 @@ class TaskCheck:
 
 
 def check_task(ordinary: Mark, suspect: np.ndarray, answered: Mapping[str, np.ndarray]) -> TaskCheck:
-    """Compare the labels (m,) of a suspect for the first m ordinary inputs with those of the controls."""
-    count = len(suspect)
-    truth = ordinary.truth[:count]
-    shares = [float((labels[:count] == truth).mean()) if count else 0.0 for labels in (suspect, *answered.values())]
-    return TaskCheck(count, shares[0], min(shares[1:]))
+    """Compare the labels (m,) of a suspect for the first m ordinary inputs, where it gave one, with the controls'."""
+    rows = np.flatnonzero(suspect < ordinary.classes)
+    truth, everyone = ordinary.truth[rows], [labels[rows] for labels in (suspect, *answered.values())]
+    shares = [float((labels == truth).mean()) if len(rows) else 0.0 for labels in everyone]
+    return TaskCheck(len(rows), shares[0], min(shares[1:]))
 
 
 class Separated(NamedTuple):

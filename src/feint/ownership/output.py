@@ -34,6 +34,7 @@ def to_json(suspect: str, result: Claim, text: ClaimText) -> dict[str, Any]:
         "e_value": result.e_value,
         "p_value": result.p_value,
         "queries": result.queries,
+        "unanswered": result.unanswered,
         "controls": result.controls,
         "false_claims": result.false_claims,
         "claimed_controls": list(result.claimed_controls),

@@ -76,6 +76,8 @@ class ClaimText(Catalog):
             self("combined", e=shown(result.e_value), p=shown(result.p_value), queries=f"{result.queries:,}"),
             bound, self.commitment(result),
         ]  # fmt: skip
+        if result.unanswered:
+            lines.insert(1, self("unanswered", unanswered=f"{result.unanswered:,}"))
         if result.claimed_controls:
             lines.insert(2, self("claimed controls", names=", ".join(result.claimed_controls[:SHOWN])))
         if result.as_good is not None:
