@@ -1,4 +1,4 @@
-"""Clients who hang up after a whole request: what was not decided is not charged, and what was stays charged."""
+"""Clients who hang up after a whole request: once the model is asked they are charged, and nothing is before."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ import socket
 import ssl
 import struct
 import threading
-from contextlib import closing
+from contextlib import closing, nullcontext
 
 import grpc
 import httpx2
@@ -16,31 +16,47 @@ import pytest
 from tests.support.certificates import certificate
 from tests.support.gateways import ANYBODY, SHAPE, Book, Straight, X, gateway
 from tests.support.graph_files import whole
-from tests.support.upstreams import upstream
+from tests.support.upstreams import killed, upstream
 from tests.support.waiting import PATIENCE, eventually
 
-from feint.gateway import request_context
+from feint.gateway import accounts, request_context
 from feint.gateway.array_query import ArrayQuery
+from feint.gateway.changes import AccountName
 from feint.gateway.request_context import ClientDisconnect
+from feint.gateway.routes import HAS_GONE
+from feint.gateway.server.ray import Replica
 from feint.gateway.server.run import running
-from feint.gateway.settings import OnnxSettings, ServerSettings, Settings, UpstreamSettings
+from feint.gateway.settings import LedgerSettings, OnnxSettings, ServerSettings, Settings, UpstreamSettings
 from feint.openinference import proto
 
 
 class Kept:
-    """A model that takes until a test has it answer."""
+    """A model that takes until a test has it answer, or fail by `then`."""
 
-    def __init__(self) -> None:
-        self.asked, self.go = threading.Event(), threading.Event()
+    def __init__(self, then=lambda handler: None) -> None:
+        self.asked, self.go, self.then = threading.Event(), threading.Event(), then
 
     def __call__(self, handler):
         self.asked.set()
         self.go.wait(PATIENCE)
+        return self.then(handler)
 
 
 def request_of(server) -> dict:
     name = server.gateway.endpoints["toy"].spec.inputs[0].name
     return {"inputs": [{"name": name, "datatype": "FP32", "shape": list(X.shape), "data": X.ravel().tolist()}]}
+
+
+def contexts_of(endpoint) -> list:
+    """The contexts of the requests to a model from now on."""
+    contexts, admit = [], endpoint.pipeline.admit
+
+    def admitting(query, account):
+        contexts.append(request_context.current())
+        admit(query, account)
+
+    endpoint.pipeline.admit = admitting
+    return contexts
 
 
 def status(server) -> int:
@@ -77,8 +93,17 @@ def over_grpc(server, between):
         under_way.cancel()
 
 
-@pytest.mark.parametrize("way", [plain, over_tls, over_grpc])
-def test_who_hangs_up_while_the_model_runs_is_not_charged(tmp_path, way):
+def past_its_deadline(server, between):
+    request = proto.ModelInferRequest(model_name="toy", raw_input_contents=[X.tobytes()])
+    request.inputs.add(name="pixels", datatype="FP32", shape=X.shape)
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        under_way = channel.unary_unary(f"/{proto.SERVICE}/ModelInfer").future(request.SerializeToString(), timeout=0.5)
+        between()
+        assert under_way.exception(PATIENCE).code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("way", [plain, over_tls, over_grpc, past_its_deadline])
+def test_who_hangs_up_while_the_model_runs_is_charged(tmp_path, way):
     at = ServerSettings()
     if way is over_tls:
         certificate(tmp_path)
@@ -87,16 +112,71 @@ def test_who_hangs_up_while_the_model_runs_is_not_charged(tmp_path, way):
         table = UpstreamSettings(upstream=model.url, upstream_model="toy", output="p", access=("Budget(9)",))
         with running(Settings({"toy": table}, at, **ANYBODY)) as server:
             endpoint, records = server.gateway.endpoints["toy"], []
+            contexts = contexts_of(endpoint)
             endpoint.observer = records.append
             model.fault = kept = Kept()
             way(server, lambda: kept.asked.wait(PATIENCE))
-            noticed = (lambda: records) if way is over_grpc else lambda: not server._rest.server_state.connections
-            eventually(noticed)
+            eventually(lambda: contexts[0].has_gone())
+            assert not records
+            assert endpoint.active == 1
             kept.go.set()
             eventually(lambda: records)
             assert [(it.outcome, it.reason) for it in records] == [("cancelled", "ClientGone")]
+            assert endpoint.session.begin("anonymous").total("budget") == 5
+            assert status(server) == 429  # of 9 queries 5 and 5
+            eventually(lambda: not endpoint.active)
+
+
+def test_where_the_model_fails_who_hung_up_is_not_charged(tmp_path):
+    with upstream() as model:
+        table = UpstreamSettings(upstream=model.url, upstream_model="toy", output="p", access=("Budget(9)",))
+        with running(Settings({"toy": table}, **ANYBODY)) as server:
+            endpoint, records = server.gateway.endpoints["toy"], []
+            endpoint.observer = records.append
+            model.fault = kept = Kept(killed)
+            over_grpc(server, lambda: kept.asked.wait(PATIENCE))
+            kept.go.set()
+            eventually(lambda: records)
+            assert [it.outcome for it in records] == ["failed"]
             assert endpoint.session.begin("anonymous").total("budget") == 0
-            assert [status(server) for _ in range(2)] == [200, 429]  # of 9 queries 5 and 5
+
+
+def test_a_gateway_that_stops_charges_first_who_hung_up(tmp_path):
+    ledger = LedgerSettings(f"sqlite:{tmp_path / 'ledger.db'}")
+    with upstream() as model:
+        table = UpstreamSettings(upstream=model.url, upstream_model="toy", output="p")
+        settings = Settings({"toy": table}, keys=ANYBODY["keys"], ledger=ledger)
+        with running(settings) as server:
+            model.fault = kept = Kept()
+            over_grpc(server, lambda: kept.asked.wait(PATIENCE))
+            threading.Timer(0.3, kept.go.set).start()
+        account = asyncio.run(accounts.read(settings, "toy", AccountName("client", "anonymous")))
+    assert account.totals["queries"] == len(X)
+
+
+def test_what_ray_serve_cancels_goes_on_and_knows_that_its_client_has_gone(tmp_path):
+    seen = []
+
+    async def scene():
+        go, done = asyncio.Event(), asyncio.Event()
+
+        async def app(scope, receive, send):
+            await go.wait()
+            seen.append(scope["extensions"][HAS_GONE]())
+            done.set()
+
+        replica = Replica(tmp_path)
+        replica._app = app
+        asking = asyncio.ensure_future(replica({"type": "http"}, None, None))
+        await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        go.set()
+        await asyncio.wait_for(done.wait(), PATIENCE)
+
+    asyncio.run(scene())
+    assert seen == [True]
 
 
 def test_a_storm_of_hang_ups_is_no_error_and_charges_no_more_than_was_decided(tmp_path, caplog):
@@ -129,14 +209,17 @@ def test_who_hangs_up_after_the_answer_stays_charged(tmp_path):
 
 
 @pytest.mark.parametrize("goes", ["before", "meanwhile", "between"])
-def test_a_request_whose_client_is_gone_is_not_decided(goes):
-    """Before it is admitted, while the model runs, or while an attempt is repeated."""
-    gone, asked = [], []
+def test_a_request_whose_client_is_gone_is_decided_once_the_model_was_asked(goes):
+    """The client goes before it is admitted, while the model runs, or while an attempt is repeated."""
+    gone, asked, records = [], [], []
 
     class Conflicting(Book):
+        conflicts = 2
+
         async def send(self, staged, *, complete=False):
             gone.append(goes == "between")
-            return [False] * len(staged)
+            self.conflicts -= 1
+            return [self.conflicts < 0] * len(staged)
 
     def model(x):
         asked.append(len(x))
@@ -146,17 +229,20 @@ def test_a_request_whose_client_is_gone_is_not_decided(goes):
     async def scene():
         context = request_context.begin("/", "", {})
         context.has_gone = lambda: goes == "before" or any(gone)
-        endpoint = gateway(Straight(model)).endpoints["toy"]
+        endpoint = gateway(Straight(model), observer=records.append).endpoints["toy"]
         endpoint.session = Conflicting()
-        with pytest.raises(ClientDisconnect):
+        with pytest.raises(ClientDisconnect) if goes == "before" else nullcontext():
             await endpoint.answer(ArrayQuery(np.zeros((1, *SHAPE), np.float32), "ann"))
-        return endpoint.session
 
     asyncio.run(scene())
+    assert [(it.outcome, it.reason, it.conflicts) for it in records] == [
+        ("cancelled", "ClientGone", 0 if goes == "before" else 2)
+    ]
     assert len(asked) == (goes != "before")
 
 
-def test_a_call_that_is_cancelled_in_the_turn_of_others_is_not_decided():
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_call_that_is_cancelled_in_the_turn_of_others_is_charged_once_the_model_is_asked(asked):
     begun, go = asyncio.Event(), asyncio.Event()
 
     class Together(Straight):
@@ -176,11 +262,16 @@ def test_a_call_that_is_cancelled_in_the_turn_of_others_is_not_decided():
         endpoint = gateway(Together()).endpoints["toy"]
         x = np.zeros((1, *SHAPE), np.float32)
         ann, bob = [asyncio.ensure_future(endpoint.answer(ArrayQuery(x, client))) for client in ("ann", "bob")]
-        await asyncio.wait_for(begun.wait(), PATIENCE)
+        if asked:
+            await asyncio.wait_for(begun.wait(), PATIENCE)
+        else:
+            await asyncio.sleep(0)  # both have begun, and neither is in a turn yet
         bob.cancel()
         await asyncio.sleep(0)
         go.set()
         await ann
+        while endpoint.active:
+            await asyncio.sleep(0.001)
         return [endpoint.session.begin(client, "").queries for client in ("ann", "bob")]
 
-    assert asyncio.run(scene()) == [1, 0]
+    assert asyncio.run(scene()) == [1, int(asked)]

@@ -1,12 +1,16 @@
 """The ledger's atomic steps, and what a service places on it."""
 
+import asyncio
 import threading
 
 import numpy as np
 import pytest
 import torch
 
+from feint.defenses.access.budget import Budget
 from feint.ledger import Account, Ledger, Rows, undone_on_failure
+from feint.query import Query
+from feint.service import Defense, Service
 
 
 def test_a_total_is_raised_to_its_floor_before_it_grows():
@@ -106,6 +110,18 @@ def test_a_failure_puts_arrays_and_totals_back():
     assert account.total("state") == 1
     assert account.rows("array").array.tolist() == [[1.0]]
     assert not account.rows("other")
+
+
+@pytest.mark.parametrize("given_up", [KeyboardInterrupt, asyncio.CancelledError])
+def test_who_gives_up_while_the_model_runs_stays_charged(given_up):
+    class GivenUp(torch.nn.Module):
+        def forward(self, x):
+            raise given_up
+
+    service = Service(GivenUp(), Defense(access=[Budget(9)]))
+    with pytest.raises(given_up):
+        service(Query(torch.zeros(2, 1, 2, 2), client="a"))
+    assert service.ledger["a"].total("budget") == 2
 
 
 @undone_on_failure()

@@ -7,19 +7,17 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 from weakref import WeakValueDictionary
 
-from feint.errors import Failed, FeintError, Refused, StoreLost, TimedOut, Unreachable
+from feint.errors import Failed, FeintError, Refused, StoreLost, TimedOut
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.error_responses import outcome, reason
-from feint.gateway.ledger_session import LedgerSession, Staged
+from feint.gateway.ledger_session import LedgerSession
+from feint.gateway.pending_request import THIS_SIDE, PendingRequest
 from feint.gateway.record import Observer, RequestRecord, Stopwatch
 from feint.gateway.request_context import ClientDisconnect
 from feint.gateway.served_pipeline import ComputesEach, ServedPipeline
-from feint.gateway.transaction import Transaction
 from feint.gateway.turns import Late, TurnQueue, in_time
 from feint.gateway.validation import check_probabilities
 from feint.openinference.json_codec import DecodedRequest
@@ -27,67 +25,7 @@ from feint.openinference.model_spec import ModelSpec
 
 FACTS = "mode", "model", "rules", "keys", "limits", "ledger"  # in which processes that use one ledger may differ
 ATTEMPTS = 50  # after the first conflict a client's requests take turns until they are sent to the store
-THIS_SIDE = "a failure of the pipeline", "an answer", "try again, or tell the operator"
-
-
-@dataclass(slots=True)
-class PendingRequest:
-    """A request on its way.
-
-    Attributes:
-        query: Its query.
-        record: Its record.
-        until: When its time is over, by the loop's clock.
-        transaction: Its account, in the present attempt.
-        computed: What the pipeline has computed, which is kept after a conflict.
-        answer: The answer.
-        error: Why there is none. A refusal stands when what it charged is committed; nothing else is committed.
-        staged: What is to be committed; None after a conflict within this process.
-        agreed: Whether the store took it.
-        lost: Why the store did not say so.
-        cancelled: Whether its client has gone, as gRPC says it.
-    """
-
-    query: ArrayQuery
-    record: RequestRecord
-    until: float = math.inf
-    transaction: Transaction = field(init=False)
-    computed: Any = None
-    answer: Array | None = None
-    error: Exception | None = None
-    staged: Staged | None = None
-    agreed: bool = False
-    lost: Exception | None = None
-    cancelled: bool = False
-
-    @property
-    def has_gone(self) -> bool:
-        """Whether its client has gone, so that nobody would get an answer."""
-        return self.cancelled or self.record.context.has_gone()
-
-    @property
-    def decided(self) -> bool:
-        """Whether it needs no further attempt."""
-        return self.agreed or self.lost is not None or not self.counts
-
-    @property
-    def counts(self) -> bool:
-        """Whether it is committed: what fails on this side is not charged."""
-        return self.error is None or isinstance(self.error, Refused)
-
-    def fail(self, error: Exception) -> None:
-        """Note why there is no answer. Other errors than Feint's are not the client's: they may name files or hosts."""
-        if not isinstance(error, Refused | Unreachable | ClientDisconnect):
-            failed = Failed(*THIS_SIDE)
-            failed.__cause__ = error
-            error = failed
-        self.error = error
-
-    def end(self) -> Exception:
-        """Return the error and forget it: raised, it holds frames that hold this request, which would hold it."""
-        assert self.error is not None
-        error, self.error = self.error, None
-        return error
+GONE = "ClientGone"  # reason of a record
 
 
 class ModelEndpoint:
@@ -95,6 +33,10 @@ class ModelEndpoint:
 
     Requests that come in one turn of the event loop go through the line together, where the pipeline can compute them
     together: one run of the model, one transaction of the store. One that conflicts is repeated by itself.
+
+    A client who goes away before the model is asked is not charged. Once it is asked, the request is decided whether
+    anybody waits for the answer or not: charge and evidence stay, or hanging up would buy computation without end. So
+    a server that cancels what nobody waits for lets requests go on (`request_context.outlasting`).
 
     Args:
         spec: Model as clients see it.
@@ -108,6 +50,7 @@ class ModelEndpoint:
 
     Attributes:
         replicas_differ: In which of `FACTS` another process that uses the ledger differs.
+        active: Number of requests under way.
     """
 
     def __init__(
@@ -152,15 +95,15 @@ class ModelEndpoint:
         Raises:
             FeintError: `Refused` by an access rule, `Unreachable`, `StoreLost` or `TimedOut`; nothing is answered then.
             Failed: For any other failure.
-            ClientDisconnect: When the client has gone before its request was decided, which is then not charged.
-            CancelledError: Likewise, or when its own deadline is over.
+            ClientDisconnect: When the client has gone before the model was asked, so that nothing is charged.
+            CancelledError: Likewise, or when the server ends.
         """
         record = RequestRecord(self.spec.name, query.client, len(query), query.time)
         until = math.inf if seconds is None else asyncio.get_running_loop().time() + seconds
         request = PendingRequest(query, record, until)
         try:
             q = await self._answer(request)
-            record.outcome = "answered"
+            record.outcome, record.reason = ("cancelled", GONE) if request.has_gone else ("answered", record.reason)
             return q
         except FeintError as error:
             record.outcome, record.reason = outcome(error), reason(error)
@@ -171,7 +114,7 @@ class ModelEndpoint:
             raise late from error
         except (ClientDisconnect, asyncio.CancelledError):
             request.cancelled = True
-            record.outcome, record.reason = "cancelled", "ClientGone"
+            record.outcome, record.reason = "cancelled", GONE
             raise
         except Exception as error:  # of `strongest`, or of a store that breaks its contract
             record.outcome, record.reason = "failed", "Failed"
@@ -239,7 +182,7 @@ class ModelEndpoint:
         query = request.query
         request.answer = request.error = request.staged = None
         try:
-            if request.has_gone:
+            if request.computed is None and request.has_gone:
                 raise ClientDisconnect
             request.transaction = self.session.begin(query.client, query.group)
             self.pipeline.admit(query, request.transaction)
@@ -266,8 +209,6 @@ class ModelEndpoint:
         if not request.counts:
             return
         try:
-            if request.has_gone:  # while the model ran; whoever goes from here on is charged
-                raise ClientDisconnect
             if self.session.outdated(request.transaction):  # by a request of the same client before it in this turn
                 self._admit(request)
             if request.error is None and request.computed is not None:

@@ -1,11 +1,14 @@
 """Context of a request: who sends it, on which path, and the trace to which it belongs (W3C Trace Context)."""
 
+import asyncio
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 MOST = 512  # characters of a header that are kept
@@ -86,6 +89,7 @@ class RequestContext:
 
 
 _CURRENT: ContextVar[RequestContext | None] = ContextVar("feint_request", default=None)
+_UNDER_WAY = set[asyncio.Future[Any]]()  # a loop alone would let go of them
 HEADERS = b"x-request-id", b"user-agent", b"traceparent", b"tracestate"
 
 
@@ -124,3 +128,28 @@ def name_request(request: str) -> None:
     """Give the present request its own id, unless a header has."""
     context = current()
     context.id = context.id or request
+
+
+async def outlasting(work: Awaitable[T], gone: asyncio.Event) -> T:
+    """Return the result of `work`, which goes on where its client has gone.
+
+    Args:
+        work: Handling of a request.
+        gone: Set where whoever waits for the result is cancelled, as servers do where a client has gone.
+
+    Returns:
+        Its result, or what it raises.
+
+    Raises:
+        CancelledError: Nobody waits for the result any more.
+    """
+    task = asyncio.ensure_future(work)
+    _UNDER_WAY.add(task)
+    task.add_done_callback(_UNDER_WAY.discard)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        gone.set()
+        raise
+    finally:
+        del task  # raised, its error holds this frame, which would hold it

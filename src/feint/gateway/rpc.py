@@ -150,9 +150,11 @@ async def _call(gateway: Gateway, caller: Caller, answer: Answer, messages: Any,
     gRPC keeps the frame in which a call was aborted until the garbage is collected, minutes later: the message, which
     may have 60 MiB, must not be in it.
     """
-    request_context.current().address = address_of(context)
+    request, gone = request_context.current(), asyncio.Event()
+    request.address, request.has_gone = address_of(context), gone.is_set
     try:
-        return await answer(gateway, caller, await _message(gateway, caller, context))
+        answering = answer(gateway, caller, await _message(gateway, caller, context))
+        return await request_context.outlasting(answering, gone)
     except Exception as error:
         status = error_status(error)
     return await context.abort(*status)

@@ -13,7 +13,8 @@ _UNDO: ContextVar[list[Callable[[], None]] | None] = ContextVar("feint_undo", de
 def undone_on_failure() -> Iterator[None]:
     """Undo the block's changes of accounts where it fails: what fails on this side is not the client's to pay.
 
-    Changes that other threads made meanwhile stay.
+    Changes that other threads made meanwhile stay. So do all where the caller gives the block up, as by Ctrl-C:
+    otherwise computation would cost nothing.
 
     Raises:
         Refused: The block's own; its changes stay.
@@ -24,7 +25,7 @@ def undone_on_failure() -> Iterator[None]:
         yield
     except Refused:
         raise
-    except BaseException:
+    except Exception:
         for undo in reversed(steps):
             undo()
         raise

@@ -1,5 +1,6 @@
 """Gateway on Ray Serve, over REST: stateless replicas, which decide as one through their shared ledger."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from feint.errors import BadRecipe, FeintError, one_line
 from feint.gateway import routes
 from feint.gateway.dashboard import page
 from feint.gateway.redaction import address, redacted
+from feint.gateway.request_context import outlasting
 from feint.gateway.server.bootstrap import load
 from feint.gateway.settings_file import read
 from feint.gateway.stores import store_class
@@ -53,7 +55,9 @@ class Replica:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif self._app is not None:
-            await self._app(scope, receive, send)
+            gone = asyncio.Event()  # set as Ray Serve cancels what nobody waits for
+            extensions = {**scope.get("extensions", {}), routes.HAS_GONE: gone.is_set}
+            await outlasting(self._app({**scope, "extensions": extensions}, receive, send), gone)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

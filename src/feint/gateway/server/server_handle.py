@@ -6,7 +6,7 @@ import functools
 import logging
 import math
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -17,6 +17,7 @@ from feint import __version__
 from feint.errors import FeintError, one_line
 from feint.gateway import routes
 from feint.gateway.dashboard import page
+from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.server.app_state import AppState, Ledgers
 from feint.gateway.server.bootstrap import close_authenticator
 from feint.gateway.server.certificates import Certificate
@@ -64,7 +65,7 @@ class RunningServer:
         self._shared = shared_ports
         self._certificate = state.certificate
         self._stop, self._reloading, self._rest, self._rpc = asyncio.Event(), asyncio.Lock(), None, None
-        self._reload_waits = False
+        self._reload_waits = self._at_once = False
         self.rest_port = self.grpc_port = 0
         self.loop = asyncio.get_running_loop()
 
@@ -129,7 +130,8 @@ class RunningServer:
 
     def stop(self) -> None:
         """Stop as soon as the requests in flight are done; at the second call, at once."""
-        if self._stop.is_set() and self._rest is not None:
+        self._at_once = self._stop.is_set()
+        if self._at_once and self._rest is not None:
             self._rest.force_exit = True
             if self._rpc is not None:
                 self._last = asyncio.ensure_future(self._rpc.stop(0))
@@ -141,13 +143,14 @@ class RunningServer:
         """Wait until `stop` is called, and then until all has stopped."""
         await self._stop.wait()
         await asyncio.sleep(self._at.drain)
-        endings = []
+        endings, until = [], self.loop.time() + self._at.stop
         if self._rest is not None:
             self._rest.should_exit = True
             endings.append(self._serving)
         if self._rpc is not None:
             endings.append(self._rpc.stop(self._at.stop))
         await asyncio.gather(*endings)
+        await self._finished(self.gateway.endpoints.values(), until)
         self._note("gateway stopped")
         await self.opened.close()
 
@@ -182,12 +185,16 @@ class RunningServer:
             old = self._swapped(fresh)
             if authenticator is not self.gateway.authenticator:
                 close_authenticator(authenticator)
-        until = self.loop.time() + self._at.arrive + self._at.answer  # as long as a request may last
         try:
-            while any(endpoint.active for endpoint in endpoints) and self.loop.time() < until:
-                await asyncio.sleep(0.05)
+            longest = self._at.arrive + self._at.answer  # that a request may last
+            await self._finished(endpoints, self.loop.time() + longest)
         finally:
             await old.close(ledgers=old.ledgers is not fresh.ledgers)
+
+    async def _finished(self, endpoints: Iterable[ModelEndpoint], until: float) -> None:
+        """Wait for all requests under way, those included whose clients have gone, until a time of the loop at most."""
+        while any(endpoint.active for endpoint in endpoints) and self.loop.time() < until and not self._at_once:
+            await asyncio.sleep(0.05)
 
     def _enter_modes(self, fresh: AppState) -> None:
         """Enter every change of a model between shadow and enforce before it is made; raise `NotWritten`."""
