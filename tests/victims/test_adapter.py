@@ -247,6 +247,53 @@ def test_a_fixed_batch_is_filled_and_nothing_of_it_is_left(batch, n):
     )
 
 
+class Counting(Echo):
+    """Model that keeps what it was asked, and gives no two answers alike."""
+
+    def __init__(self, repeatable=True):
+        super().__init__()
+        self.repeatable, self.rows = repeatable, []
+
+    def run(self, arrays):
+        self.rows.append(len(arrays["x"]))
+        return {"scores": super().run(arrays)["scores"] + sum(self.rows)}
+
+
+def remembering(raw, size):
+    model = victims.AdaptedModel(raw, Adapter(IMAGES, CLASSES, PixelInputs()))
+    model.remember(size)
+    return model
+
+
+def test_a_model_that_remembers_is_run_on_new_inputs_alone():
+    raw = Counting()
+    model, x = remembering(raw, 2**20), images(5)
+    first = model(x[:3])
+    assert torch.equal(model(x[[1, 4, 1, 3, 4]])[[0, 2]], first[[1, 1]])
+    assert raw.rows == [3, 2]
+    assert model(torch.nextafter(x[:1], torch.tensor(2.0))).ne(first[0]).any()  # less than marks tell apart
+    assert raw.rows == [3, 2, 1]
+
+
+def test_a_model_remembers_no_more_than_it_may():
+    raw = Counting()
+    model, x = remembering(raw, 4 * (4 * 48 + 300)), images(40)
+    for batch in x.split(10):
+        model(batch)
+    model(x[-4:])  # all that were kept
+    assert raw.rows == [10] * 4
+    model(x[-8:])
+    assert raw.rows == [10] * 4 + [4]
+    assert len(model._kept) <= 12  # the last batch is dropped before the next one
+
+
+def test_answers_that_may_differ_are_not_remembered():
+    raw = Counting(repeatable=False)
+    model = remembering(raw, 2**20)
+    model(images()), model(images())
+    assert raw.rows == [2, 2]
+
+
 def test_the_fingerprint_depends_on_the_model_and_on_its_adapter():
     adapters = [Adapter(IMAGES, CLASSES, PixelInputs(low=low)) for low in (0.0, -1.0)]
     other = Echo()

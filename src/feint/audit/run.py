@@ -19,6 +19,7 @@ from feint.audit.plan import AuditPlan, Size, make_plan
 from feint.audit.promise import NoPromise, Promise, promise
 from feint.audit.samples import Samples, load_samples
 from feint.bench.matrix import Matrix
+from feint.data import Split
 from feint.data.remarks import Remark
 from feint.errors import BadInput
 from feint.evaluation.decisions import prevalence
@@ -174,15 +175,17 @@ def _run(
         data=request.data,
     )  # fmt: skip
     announce.accuracy(accuracy)
-    asked = time.monotonic()
     p = victims.answers(victim, samples.judge)
-    seconds_per_answer = (time.monotonic() - asked) / len(samples.judge)
+    first = attacker.first_asked(samples.pool)
+    asked = time.monotonic()
+    answered = victims.answers(victim, first)
+    seconds_per_answer = (time.monotonic() - asked) / len(first)
     candidates = load_candidates(request.defenses, victim, samples.fit, folder / "defenses", progress)
     promised = promise(victim, samples, candidates, progress)
     key = _plan_key(victim, samples, candidates, request)
     plan = _load_plan(folder / "plan.json", key)
     if plan is None:
-        choice = _choose(victim, samples, p.shape[1], CHOOSING * request.minutes * 60, progress)
+        choice = _choose(victim, first, answered, CHOOSING * request.minutes * 60, progress)
         plan = make_plan(
             samples, candidates, choice, minutes=request.minutes, seconds_per_answer=seconds_per_answer,
             budgets=request.budgets, spent=time.monotonic() - started,
@@ -210,12 +213,10 @@ def _run(
 
 
 def _choose(
-    victim: nn.Module, samples: Samples, classes: int, seconds: float, progress: ProgressCallback
+    victim: nn.Module, asked: Split, p: Tensor, seconds: float, progress: ProgressCallback
 ) -> attacker.AttackerChoice:
-    """Try attackers on answers to inputs that the first theft will ask as well."""
-    asked = attacker.first_asked(samples.pool)
-    p = victims.answers(victim, asked)
-    surrogates = attacker.contenders(victim, asked.domain, classes)
+    """Try attackers on answers (N, K) to inputs that the first theft will ask as well."""
+    surrogates = attacker.contenders(victim, asked.domain, p.shape[1])
     with cached_in(None):  # a training from a cache takes no time
         return attacker.choose(surrogates, asked, p, seconds=seconds, progress=progress)
 

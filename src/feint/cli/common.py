@@ -141,7 +141,9 @@ def load_victim(
     classes: int = 0,
     max_calls: int | None = None,
 ) -> "nn.Module":
-    """Load the victim at `place`, and print what its calls cost before the first one. Errors as in `limit_calls`.
+    """Load the victim at `place`, which keeps its answers, and print what its calls cost before the first one.
+
+    Errors as in `limit_calls`.
 
     Args:
         place: A model.toml, victim.toml, file, directory, or package.module:name.
@@ -155,9 +157,11 @@ def load_victim(
     Returns:
         The victim, a module from inputs of its domain to logits.
     """
-    from feint.victims import FromAnswers
+    from feint.victims import AdaptedModel, FromAnswers
 
     model = load_model(place, data, network, label, domain=domain, classes=classes)
+    if isinstance(model, AdaptedModel):
+        model.remember()
     if isinstance(model, FromAnswers) and not model.recorded:
         limit_calls(place, model.meter, max_calls, known=model.asked)
     return model

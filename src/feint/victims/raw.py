@@ -73,6 +73,7 @@ class RawModel(ABC):
         metadata: What it carries about itself.
         differentiable: Whether `forward_tensors` keeps gradients.
         exportable: Whether an ONNX graph can hold the model.
+        repeatable: Whether equal inputs are known to get equal answers, so that these may be kept.
         meter: Price and count of its calls, where these cost something; None for a model in this process.
     """
 
@@ -83,6 +84,7 @@ class RawModel(ABC):
     metadata: Metadata
     differentiable: ClassVar[bool] = False
     exportable: ClassVar[bool] = False
+    repeatable: bool = False
     meter: Meter | None = None
 
     @property

@@ -186,6 +186,14 @@ def test_one_sigmoid_is_two_classes(tmp_path):
     assert torch.allclose(victims.predict(model, x), torch.cat([1 - p, p], 1), atol=1e-5)
 
 
+@pytest.mark.parametrize("operator", ["RandomUniformLike", "Bernoulli", "Dropout", "Abs"])
+def test_a_graph_that_may_draw_at_random_is_not_repeatable(operator, tmp_path):
+    nodes = (models.node(operator, ["x"], ["d"]), models.node("Flatten", ["d"], ["f"]), models.LINEAR[1])
+    takes, gives = [("x", FLOAT, ["N", 3, 8, 8])], [("y", FLOAT, ["N", 4])]
+    file = models.save(tmp_path / "n.onnx", nodes, takes, gives, {"w": models.IMAGE_WEIGHTS})
+    assert victims.OnnxFile(file).repeatable is (operator == "Abs")
+
+
 def test_names_of_classes_in_the_metadata_are_read(tmp_path):
     ultralytics = {"names": "{0: 'cat', 1: 'dog', 2: '猫', 3: 'x'}", "task": "classify"}
     takes, gives = [("x", FLOAT, ["N", 3, 8, 8])], [("y", FLOAT, ["N", 4])]

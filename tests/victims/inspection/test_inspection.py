@@ -1,6 +1,7 @@
 """Inspection of raw models: the adapter under which a model is right is found, and the evidence says why."""
 
 import re
+from collections import Counter
 from functools import partial
 
 import numpy as np
@@ -291,6 +292,23 @@ def test_a_slow_model_is_tried_on_fewer_samples_in_the_time():
     assert found.evidence[0].endswith("0 to 255, RGB")
     assert len(found.trials[0].right) < 400
     assert sum(rows) < 5000  # about 14 candidates of 24 samples at least, and once more for the best
+
+
+def test_a_sample_is_tried_once_under_an_adapter():
+    import time
+
+    asked = Counter()
+
+    def slow(x):
+        asked.update(row.numpy().tobytes() for row in x)
+        time.sleep(0.002 * len(x))
+        return logits(x / 255)
+
+    found = inspect_model(Raw(slow), SAMPLES, seconds=1.0)
+    counts = {len(trial.right) for trial in found.trials}
+    assert len(counts) > 1  # in stages
+    candidates = {trial.candidate for trial in found.trials}
+    assert sum(asked.values()) - len(asked) <= len(candidates) + 8  # one sample of each is tried, and 8 of one timed
 
 
 def test_a_published_network_is_found_on_real_images(real_data):

@@ -33,6 +33,7 @@ class BoosterModel(RawModel):
     library: str
     suffix: str
     dtype = "float64"
+    repeatable = True
 
     def __init__(self, path: Path | str) -> None:
         self.place = str(path)

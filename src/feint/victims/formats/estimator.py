@@ -181,7 +181,9 @@ def load_estimator(path: Path | str) -> EstimatorModel:
             )
         estimator = skops.load(path, trusted=sorted(TRUSTED))
         check_content(estimator)
-        return EstimatorModel(estimator, str(path))
+        model = EstimatorModel(estimator, str(path))
+        model.repeatable = True
+        return model
     except (BadInput, NotFitted):
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, zipfile.BadZipFile) as error:

@@ -83,6 +83,8 @@ class TextClassifier(RawModel):
         path: Directory of the model and its tokenizer.
     """
 
+    repeatable = True
+
     def __init__(self, path: Path | str) -> None:
         self.path, self.place = Path(path), str(path)
         transformers = _transformers()

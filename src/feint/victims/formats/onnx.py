@@ -19,6 +19,8 @@ from feint.victims.raw import Metadata, RawModel, TensorSpec
 
 # In protobuf, a tensor whose bytes are in another file; the last byte is the length of that file's name.
 EXTERNAL_DATA = re.compile(rb"\n\x08location\x12(.)", re.DOTALL)
+# The same of a node's operator that draws at random. A Dropout may be one that is exported for training.
+RANDOM = re.compile(rb'".(Random(Normal|Uniform)(Like)?|Multinomial|Bernoulli|Dropout)', re.DOTALL)
 TYPES = {"float": "float32", "double": "float64"}  # all other names are NumPy's
 LABELS = (
     "classlabels_strings",
@@ -81,6 +83,7 @@ class OnnxFile(RawModel):
             for node in outputs
         )
         self.digest = _digest(self.path)
+        self.repeatable = not RANDOM.search(self.path.read_bytes())
 
     @cached_property
     def _session(self) -> Any:

@@ -167,12 +167,16 @@ def run_trials(
             f"{raw.place}, for which no inputs fit", "inputs of the samples' kind", "compare its inputs with the data"
         )  # fmt: skip
     trials: dict[InputCandidate, list[AdapterTrial]] = {}
-    count = min(LEAST, len(samples))
+    outputs: dict[InputCandidate, list[dict[str, Any]]] = {candidate: [] for candidate in usable}
+    known, count = 0, min(LEAST, len(samples))
     for _ in range(STAGES):  # the better third on more samples
         count = _affordable(seconds / STAGES, speed * len(usable), count, min(most, len(samples)))
-        trials |= {candidate: _trials(raw, candidate, samples, count, classes) for candidate in usable}
+        for candidate in usable:
+            outputs[candidate] += _outputs(raw, candidate.inputs, samples, count, first=known)
+            trials[candidate] = _trials(raw, candidate, outputs[candidate], samples.labels[:count].numpy(), classes)
         best_first = sorted(usable, key=lambda candidate: -max(trial.accuracy for trial in trials[candidate]))
         usable = [candidate for candidate in usable if candidate in best_first[: max(2, len(usable) // 3)]]
+        known = count
         if count == min(most, len(samples)):
             break
     return [trial for entries in trials.values() for trial in entries]
@@ -201,20 +205,20 @@ def _affordable(seconds: float, speed: float, least: int, most: int) -> int:
     return max(int(min(seconds / speed, most)), min(least, most))
 
 
-def _outputs(raw: RawModel, inputs: Inputs, samples: Split, count: int) -> dict:
-    """Return the outputs for the first samples by name."""
+def _outputs(raw: RawModel, inputs: Inputs, samples: Split, count: int, *, first: int = 0) -> list[dict[str, Any]]:
+    """Return the outputs by name for the samples from the `first` to the last of `count`, in batches."""
     model = AdaptedModel(raw, Adapter(samples.domain, ("0", "1"), inputs))
+    starts = range(first, count, BATCH)
     with torch.no_grad():
-        parts = [model.run(samples.inputs(slice(start, min(start + BATCH, count)))) for start in range(0, count, BATCH)]
-    return {name: concatenate([part[name] for part in parts]) for name in parts[0]}
+        return [model.run(samples.inputs(slice(start, min(start + BATCH, count)))) for start in starts]
 
 
 def _trials(
-    raw: RawModel, candidate: InputCandidate, samples: Split, count: int, classes: Sequence[str]
+    raw: RawModel, candidate: InputCandidate, batches: list[dict[str, Any]], y: np.ndarray, classes: Sequence[str]
 ) -> list[AdapterTrial]:
-    """Return a trial for each output and each order of labels."""
-    y, trials, failure = samples.labels[:count].numpy(), [], None
-    outputs = _outputs(raw, candidate.inputs, samples, count)
+    """Return a trial for each output and each order of labels, of the outputs for samples of classes (N,) `y`."""
+    trials, failure = [], None
+    outputs = {name: concatenate([batch[name] for batch in batches]) for name in batches[0]}
     for name, output in sorted(outputs.items(), key=lambda entry: not _has_scores(entry[1])):
         try:
             answers = read_answers(output, raw.metadata.classes, len(classes), raw.metadata.values)
