@@ -18,12 +18,16 @@ from tests.support.certificates import certificate, lock
 from tests.support.gateways import ANYBODY
 from tests.support.upstreams import upstream
 
-from feint.errors import BadRecipe, MissingData
+from feint.errors import BadRecipe, MissingData, Unreachable
+from feint.gateway.backends.http import Pool, Reply
 from feint.gateway.backends.upstream import upstream_at
 from feint.gateway.server.certificates import read_certificate
 from feint.gateway.server.run import running
 from feint.gateway.settings import ServerSettings, Settings, UpstreamSettings
 from feint.openinference import proto
+from feint.openinference.json_client_codec import UnreadableResponse
+from feint.openinference.model_spec import ModelSpec
+from feint.signature import Pixels, Tensor
 
 BASIC = "Basic " + base64.b64encode(b"ann:pa ss").decode()
 INPUTS = [{"name": "pixels", "datatype": "FP32", "shape": [1, 1, 2, 2], "data": [0.5] * 4}]
@@ -127,6 +131,65 @@ def test_credentials_that_are_not_there_are_an_error(wrong, tmp_path):
     wrong = {name: tmp_path / value if name.endswith("file") else value for name, value in wrong.items()}
     with pytest.raises(MissingData):
         upstream_at(UpstreamSettings(upstream="http://127.0.0.1:1", **wrong), "toy")
+
+
+@pytest.mark.parametrize("token", ["s3cr3t\r\nX-Admin: 1", "s3cr3t two", "\u043a\u043b\u044e\u0447"])
+def test_a_token_that_is_no_word_is_an_error_that_does_not_show_it(token, monkeypatch):
+    monkeypatch.setenv("UPSTREAM", token)
+    with pytest.raises(MissingData, match="no header can hold") as wrong:
+        upstream_at(UpstreamSettings(upstream="http://127.0.0.1:1", bearer_env="UPSTREAM"), "toy")
+    assert token.split()[0] not in str(wrong.value)
+
+
+class Listener:
+    """A call of an upstream's pool that answers with `status`, and keeps methods and paths."""
+
+    def __init__(self, status=200):
+        self.status, self.asked = status, []
+
+    async def __call__(self, method, path, *rest, **how):
+        self.asked.append(f"{method} {path}")
+        return Reply(self.status, {}, b"{}")
+
+
+NAME = "a/../b?c#d e\u00e9%2f\r\nX: 1"
+QUOTED = "/v2/models/a%2F..%2Fb%3Fc%23d%20e%C3%A9%252f%0D%0AX%3A%201"
+
+
+def test_the_name_of_a_model_is_one_part_of_each_path():
+    transport = upstream_at(UpstreamSettings(upstream="http://127.0.0.1:1", upstream_model=NAME), "toy")._transport
+    transport._call = called = Listener()
+    spec = ModelSpec(NAME, Pixels((1, 2, 2)), "p", 3, (Tensor("x", "FP32", (1, 2, 2)),))
+
+    async def scene():
+        await transport.metadata()
+        assert await transport.ready()
+        with pytest.raises(UnreadableResponse):
+            await transport.infer(spec, np.zeros((1, 1, 2, 2), np.float32))
+
+    asyncio.run(scene())
+    assert called.asked == ["GET /v2", f"GET {QUOTED}", f"GET {QUOTED}/ready", f"POST {QUOTED}/infer"]
+    assert Pool("http://h/a b\u00e9%20c/", connect=1, timeout=1)._prefix == "/a%20b%C3%A9%20c"
+
+
+@pytest.mark.parametrize("way", ["http", "grpc"])
+def test_lines_about_an_upstream_name_the_model_as_it_is_called_here(way, caplog):
+    at = UpstreamSettings(upstream=f"{way}://127.0.0.1:1", upstream_model="s3cr3t")
+    model = upstream_at(at, "toy")
+    if way == "http":
+        model._transport._call = Listener(500)
+
+    async def scene():
+        with pytest.raises(Unreachable):
+            await model.probe()
+        model.close()
+        await asyncio.sleep(0)
+
+    with caplog.at_level("DEBUG"):
+        asyncio.run(scene())
+    lines = [it.getMessage() for it in caplog.records if it.name.startswith("feint.")]
+    assert any("the upstream of toy answered" in line for line in lines)
+    assert "s3cr3t" not in caplog.text
 
 
 GENEROUS = {

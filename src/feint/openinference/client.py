@@ -6,6 +6,7 @@ on an event loop. The remote oracle sends and waits in place, and runs the same 
 
 from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
 
 from feint.openinference import json_client_codec
 from feint.openinference.messages import BINARY_EXTENSION
@@ -61,6 +62,11 @@ class InferenceClient(Protocol):
         ...
 
 
+def model_path(model: str) -> str:
+    """Return the path of a model: whatever its name, it is one part of it."""
+    return f"/v2/models/{quote(model, safe='')}"
+
+
 class HttpClient:
     """Client over HTTP. Inputs are `binary` where the server's metadata list the extension, which starts as False."""
 
@@ -76,12 +82,12 @@ class HttpClient:
 
     async def model_metadata(self, model: str, key: str = "") -> Mapping[str, Any]:
         """Return a model's metadata."""
-        return await self._metadata(f"/v2/models/{model}", key)
+        return await self._metadata(model_path(model), key)
 
     async def infer(self, model: ModelSpec, x: Array, *, stamp: str = "", key: str = "") -> Array:
         """Return the model's output for `x` (N, …)."""
         body, headers = json_client_codec.encode_request(model, x, stamp=stamp, binary=self.binary)
-        reply = await self._send("POST", f"/v2/models/{model.name}/infer", body, headers | _bearer(key))
+        reply = await self._send("POST", f"{model_path(model.name)}/infer", body, headers | _bearer(key))
         return json_client_codec.decode_response(reply.body, reply.headers, model, len(x))
 
     async def _metadata(self, path: str, key: str) -> dict[str, Any]:

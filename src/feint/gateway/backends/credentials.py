@@ -1,6 +1,7 @@
 """Credentials towards an upstream, from the environment or a file, and its TLS."""
 
 import base64
+import re
 import ssl
 from urllib.parse import unquote, urlsplit
 
@@ -11,11 +12,14 @@ from feint.gateway.secrets import NO_PASSPHRASE, read_secret, unreadable
 from feint.gateway.settings import UpstreamSettings
 
 CREDENTIALS = "upstream's credentials"
+TOKEN = re.compile(r"[!-~]+")  # with a line break in it there would be another header behind it
 
 
 def authorization(at: UpstreamSettings) -> str:
     """Return the value of the header Authorization for an upstream, "" for none; raise `MissingData`."""
     if token := read_secret(at.bearer_env, at.bearer_file, CREDENTIALS):
+        if not TOKEN.fullmatch(token):
+            raise MissingData("a token that no header can hold", "one word of ASCII", "look into its file or variable")
         return f"Bearer {token}"
     parts = urlsplit(at.upstream)
     login = read_secret(at.basic_env, at.basic_file, CREDENTIALS) or ":".join(

@@ -16,13 +16,14 @@ import asyncio
 import ssl
 from collections import deque
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httptools
 
 from feint.errors import TimedOut, Unreachable
 
 ATTEMPTS = 2
+WRITTEN = "/%:@!$&'()*+,;=~"  # what a path may hold as it is (RFC 3986), quoted characters included
 HEAD = 2**16  # bytes of a reply beside its body: interim replies, headers, frames of chunks and trailers
 FRAMES = 7  # bytes that a chunk may take for each byte in it: one of a single byte takes 6
 
@@ -70,7 +71,8 @@ class Pool:
         parts = urlsplit(url)
         self._tls = (context or ssl.create_default_context()) if parts.scheme == "https" else None
         self._host, self._port = parts.hostname or "", parts.port or (443 if self._tls else 80)
-        self._prefix, self._connect, self._timeout, self._most = parts.path.rstrip("/"), connect, timeout, most
+        self._prefix = quote(parts.path.rstrip("/"), safe=WRITTEN)
+        self._connect, self._timeout, self._most = connect, timeout, most
         self._head = f"Host: {parts.netloc.rpartition('@')[2]}\r\nAccept: */*\r\n"
         self._head += f"Authorization: {authorization}\r\n" if authorization else ""
         self._kept: deque[_PooledConnection] = deque()

@@ -113,7 +113,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
     domain_of_settings(table)  # or a mistake in it showed when the server comes
     meter = meter_of(table, table.upstream_model or name)
     paid = announced(meter, address(table.upstream)) if meter is not None else []
-    upstream = upstream_at(table, table.upstream_model or name, meter)
+    upstream = upstream_at(table, name, meter)
     remembered = RememberedSource(upstream.infer) if meter is not None else None
 
     async def connect() -> ModelSpec:

@@ -144,19 +144,19 @@ def read_spec(metadata: Mapping[str, Any], at: settings.UpstreamSettings, name: 
     return replace(spec, inputs=flat) if at.flat else spec
 
 
-def _http(at: settings.UpstreamSettings, model: str) -> UpstreamTransport:
+def _http(at: settings.UpstreamSettings, model: str, name: str) -> UpstreamTransport:
     from feint.gateway.backends.upstream_http import HttpUpstream
 
-    return HttpUpstream(at, model)
+    return HttpUpstream(at, model, name)
 
 
-def _grpc(at: settings.UpstreamSettings, model: str) -> UpstreamTransport:
+def _grpc(at: settings.UpstreamSettings, model: str, name: str) -> UpstreamTransport:
     from feint.gateway.backends.upstream_grpc import GrpcUpstream
 
-    return GrpcUpstream(at, model)
+    return GrpcUpstream(at, model, name)
 
 
-TRANSPORTS: dict[str, Callable[[settings.UpstreamSettings, str], UpstreamTransport]] = {
+TRANSPORTS: dict[str, Callable[[settings.UpstreamSettings, str, str], UpstreamTransport]] = {
     "http": _http,
     "https": _http,
     "grpc": _grpc,
@@ -164,6 +164,7 @@ TRANSPORTS: dict[str, Callable[[settings.UpstreamSettings, str], UpstreamTranspo
 }
 
 
-def upstream_at(at: settings.UpstreamSettings, model: str, meter: Meter | None = None) -> UpstreamModel:
-    """Return the model of that name at an upstream, which was not asked yet."""
-    return UpstreamModel(at, model, TRANSPORTS[at.upstream.partition("://")[0]](at, model), meter)
+def upstream_at(at: settings.UpstreamSettings, name: str, meter: Meter | None = None) -> UpstreamModel:
+    """Return the model at an upstream that is called `name` here; it was not asked yet."""
+    model = at.upstream_model or name
+    return UpstreamModel(at, model, TRANSPORTS[at.upstream.partition("://")[0]](at, model, name), meter)

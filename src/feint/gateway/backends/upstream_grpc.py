@@ -30,11 +30,11 @@ log = logging.getLogger("feint.gateway.upstream")
 
 
 class GrpcUpstream:
-    """Model of a server over gRPC, which keeps the connection."""
+    """Model of a server over gRPC, which keeps the connection; arguments are those of `HttpUpstream`."""
 
-    def __init__(self, at: settings.UpstreamSettings, model: str) -> None:
+    def __init__(self, at: settings.UpstreamSettings, model: str, name: str) -> None:
         self._target = at.upstream.partition("://")[2].rpartition("@")[2]
-        self._model, self._timeout = model, at.timeout
+        self._model, self._name, self._timeout = model, name, at.timeout
         self._credentials = channel_credentials(at) if at.upstream.startswith("grpcs://") else None
         self._metadata = (("authorization", value),) if (value := authorization(at)) else ()
         self._client = GrpcClient(self._send)
@@ -77,7 +77,7 @@ class GrpcUpstream:
             )  # gRPC itself would give None for bytes of no message
         except grpc.aio.AioRpcError as error:
             level = logging.DEBUG if call == "ModelReady" else logging.WARNING  # that is asked again and again
-            log.log(level, "the upstream of %s answered with %s", self._model, error.code().name)
+            log.log(level, "the upstream of %s answered with %s", self._name, error.code().name)
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise TimedOut("an upstream that takes too long", "an answer in time", "try again") from error
             raise Unreachable("an upstream that does not answer", "a server that answers", "try again") from error

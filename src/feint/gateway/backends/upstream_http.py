@@ -9,7 +9,7 @@ from feint.gateway import settings
 from feint.gateway.backends.credentials import authorization, tls_context
 from feint.gateway.backends.http import Pool, Reply
 from feint.gateway.request_context import trace_headers
-from feint.openinference.client import HttpClient
+from feint.openinference.client import HttpClient, model_path
 from feint.openinference.model_spec import ModelSpec
 from feint.openinference.tensors import Array
 
@@ -17,20 +17,27 @@ log = logging.getLogger("feint.gateway.upstream")
 
 
 class HttpUpstream:
-    """Model of a server over HTTP: inputs go as raw bytes where the server takes them, otherwise as JSON."""
+    """Model of a server over HTTP: inputs go as raw bytes where the server takes them, otherwise as JSON.
 
-    def __init__(self, at: settings.UpstreamSettings, model: str) -> None:
+    Args:
+        at: Its settings.
+        model: Its name there.
+        name: Its name here, which lines of the log have: what others call it may be no name for these.
+    """
+
+    def __init__(self, at: settings.UpstreamSettings, model: str, name: str) -> None:
         self._call = Pool(
             at.upstream, connect=at.connect, timeout=at.timeout, connections=at.connections,
             context=tls_context(at), authorization=authorization(at),
         )  # fmt: skip
         self._client, self._model, self._proved = HttpClient(self._send), model, False
+        self._name = name
         self.close = self._call.close
 
     async def _send(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Reply:
         reply = await self._call(method, path, body, headers | trace_headers())
         if reply.status != 200:
-            log.warning("the upstream of %s answered with status %d", self._model, reply.status)
+            log.warning("the upstream of %s answered with status %d", self._name, reply.status)
             raise BadStatus(f"an upstream that answers with status {reply.status}", "an answer", "try again later")
         return reply
 
@@ -43,7 +50,7 @@ class HttpUpstream:
     async def ready(self) -> bool:
         """Whether the model can answer."""
         try:
-            return (await self._call("GET", f"/v2/models/{self._model}/ready", timeout=2.0)).status == 200
+            return (await self._call("GET", f"{model_path(self._model)}/ready", timeout=2.0)).status == 200
         except Unreachable:
             return False
 
