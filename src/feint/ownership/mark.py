@@ -174,4 +174,9 @@ def load_marks(path: Path) -> dict[str, Mark]:
     return {mark.method: mark for mark in marks}
 
 
+def marked_models(path: Path) -> set[str]:
+    """Return the fingerprints of the models whose marks are in a directory; none where marks of accounts are."""
+    return {store.notes(place.parent).get("model", "") for place in path.glob(f"*/{store.RECIPE}")} - {""}
+
+
 VOCABULARY: recipe.Vocabulary = exported_recipes(feint.signature) | {"Mark": Mark}
