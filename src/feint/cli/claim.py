@@ -195,6 +195,8 @@ def _asked(
     meter: "Meter",
 ) -> _Asked:
     """Return a suspect, whose inputs and classes are those of the marks where it leaves them open."""
+    if "://" not in suspect and (given := _of_addresses(model, keys, meter)):
+        raise BadInput(f"{given} for {suspect}", "the address of a server with it", f"leave {given} out")
     from feint.ownership.questions import RecordedSuspect, is_answers, read_answers
 
     mark = marks[0]
@@ -218,6 +220,15 @@ def _asked(
     remote = RemoteService(suspect, model=model, keys=keys)
     limit_calls(suspect, meter, budget)
     return _Asked(remote.name, remote.domain, lambda past: remote.oracle(budget=budget, past=past))
+
+
+def _of_addresses(model: str | None, keys: "Sequence[str]", meter: "Meter") -> str:
+    """Return the options that were given and that only a suspect at an address has."""
+    given = {
+        "--model": model is not None, "--key": bool(keys), "--price-per-1000": bool(meter.price_per_1000),
+        "--currency": bool(meter.currency),
+    }  # fmt: skip
+    return " and ".join(name for name, is_given in given.items() if is_given)
 
 
 def _check_domain(suspect: str, domain: "Domain | None", mark: "Mark") -> None:
