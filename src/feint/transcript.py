@@ -178,7 +178,7 @@ class Transcript:
             transcript._x, transcript._p = [tensors["sketches" if transcript.light else "x"]], [tensors["p"]]
             transcript._count = len(tensors["p"])
         except (OSError, KeyError, safetensors.SafetensorError) as error:
-            raise DamagedFile(f"{path} ({error})", "a transcript with x and p", "delete it and steal again") from error
+            raise DamagedFile(f"{path} ({error})", "a transcript with x and p", "delete it and ask again") from error
         if source and transcript.source != source:
             raise BadInput(
                 f"{path}, answers of {transcript.source or 'nobody who is named'}", f"those of {source}",

@@ -2,6 +2,7 @@
 
 import datetime
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
+    from torch import nn
 
     from feint.oracle import Oracle
     from feint.ownership.claim import Claim
@@ -42,6 +44,7 @@ def claim(
     most_false: float = 0.05,
     fdr: float | None = None,
     budget: int = 1000,
+    suspects: int = 1,
     price_per_1000: float = 0.0,
     currency: str = "",
     out: Path | None = None,
@@ -73,6 +76,8 @@ def claim(
         fdr: Expected share of innocents among the accounts that are named, by e-BH (default: none, with probability
             1 - alpha or more, by Holm).
         budget: Greatest number of questions.
+        suspects: Number of suspects that the mark is claimed against, this one and others that were or will be. Alpha
+            is divided by it, so that any innocent among them is claimed with probability alpha at most (Bonferroni).
         price_per_1000: Price of 1,000 questions to an address.
         currency: Currency of the price, like USD.
         out: Directory to write: claim.json, claim.html and the answers, which are not asked for again.
@@ -88,11 +93,12 @@ def claim(
     from feint.ownership import commitment, output, time_stamp
     from feint.ownership.claim import Policy
     from feint.ownership.controls import control_answers, load_controls
-    from feint.ownership.mark import load_marks
+    from feint.ownership.mark import load_marks, marked_models
     from feint.ownership.text import ClaimText
     from feint.paid.meter import Meter
 
-    text, policy, marks = ClaimText(lang), Policy(alpha, most_false, fdr), load_marks(mark)
+    each = alpha / require_at_least(1, suspects, "suspects")
+    text, policy, marks = ClaimText(lang), Policy(each, most_false, fdr), load_marks(mark)
     since = None if appeared is None else _moment(appeared)
     committed = None
     if ledger is None and tsa_root is not None:
@@ -106,10 +112,12 @@ def claim(
     innocents = load_controls(controls, first.domain)
     known, meter = _transcript(suspect, model, marks, out), Meter(price_per_1000, currency)
     asked = _asked(suspect, [*marks.values()], model, key, network, require_at_least(1, budget, "questions"), meter)
+    _check_controls(suspect, asked.fingerprint, innocents, controls)
     with continued(asked.oracle, known, asked.name) as oracle, bars() as progress:
         answers = control_answers(innocents, [*marks.values()], progress=progress)
         _check_domain(suspect, asked.domain, first)
         result = _decide(oracle, [*marks.values()], answers, commitment=committed, appeared=since, policy=policy)
+    result = replace(result, is_model=asked.fingerprint in marked_models(mark))
     table = output.to_json(suspect, result, text)
     if out is not None:
         output.write(out, suspect, result, text)
@@ -168,11 +176,13 @@ class _Asked(NamedTuple):
         name: Name by which its answers are kept: a claim never counts those of another suspect.
         domain: Domain of its inputs; None where it leaves that open.
         oracle: Makes its oracle, from the answers of an interrupted claim.
+        fingerprint: Fingerprint of a model that is at hand; "" for others.
     """
 
     name: str
     domain: "Domain | None"
     oracle: "Callable[[Transcript | None], Oracle]"
+    fingerprint: str = ""
 
 
 def _asked(
@@ -185,6 +195,8 @@ def _asked(
     meter: "Meter",
 ) -> _Asked:
     """Return a suspect, whose inputs and classes are those of the marks where it leaves them open."""
+    if "://" not in suspect and (given := _of_addresses(model, keys, meter)):
+        raise BadInput(f"{given} for {suspect}", "the address of a server with it", f"leave {given} out")
     from feint.ownership.questions import RecordedSuspect, is_answers, read_answers
 
     mark = marks[0]
@@ -196,10 +208,11 @@ def _asked(
         from feint.service import Service
 
         loaded = load_victim(suspect, None, network, domain=mark.domain, classes=mark.classes, max_calls=budget)
-        service, name = Service(loaded), f"{suspect} ({victims.fingerprint(loaded)})"
+        service, fingerprint = Service(loaded), victims.fingerprint(loaded)
         return _Asked(
-            name, victims.domain_of(loaded), lambda past: service.oracle(client="owner", budget=budget, past=past)
-        )
+            f"{suspect} ({fingerprint})", victims.domain_of(loaded),
+            lambda past: service.oracle(client="owner", budget=budget, past=past), fingerprint,
+        )  # fmt: skip
     if model is None:
         raise BadInput(f"{suspect} without a model", "the model's name", "name it: --model NAME")
     from feint.client import RemoteService
@@ -207,6 +220,15 @@ def _asked(
     remote = RemoteService(suspect, model=model, keys=keys)
     limit_calls(suspect, meter, budget)
     return _Asked(remote.name, remote.domain, lambda past: remote.oracle(budget=budget, past=past))
+
+
+def _of_addresses(model: str | None, keys: "Sequence[str]", meter: "Meter") -> str:
+    """Return the options that were given and that only a suspect at an address has."""
+    given = {
+        "--model": model is not None, "--key": bool(keys), "--price-per-1000": bool(meter.price_per_1000),
+        "--currency": bool(meter.currency),
+    }  # fmt: skip
+    return " and ".join(name for name, is_given in given.items() if is_given)
 
 
 def _check_domain(suspect: str, domain: "Domain | None", mark: "Mark") -> None:
@@ -217,3 +239,15 @@ def _check_domain(suspect: str, domain: "Domain | None", mark: "Mark") -> None:
     except BadInput as error:
         got, expected, _ = error.args
         raise BadInput(f"{suspect}, which takes {expected}", f"a suspect of the mark's {got}", "name one") from error
+
+
+def _check_controls(suspect: str, fingerprint: str, innocents: "Mapping[str, nn.Module]", controls: Path) -> None:
+    """Raise `BadInput` for a suspect that is one of the controls itself."""
+    from feint import victims
+
+    for name, innocent in innocents.items():
+        if fingerprint == victims.fingerprint(innocent):
+            raise BadInput(
+                f"{suspect}, which is the control {name} of {controls}", "a suspect that is none of them",
+                f"take {name} out, or name another suspect",
+            )  # fmt: skip

@@ -29,8 +29,10 @@ def commit(
     from feint.ownership import commitment, time_stamp
     from feint.ownership.mark import load_marks
 
-    marks = load_marks(marked)  # before a salt is written into what may be no directory of marks
-    digest = commitment.salted_digest(commitment.draw_salt(marked), marks)
+    marks = load_marks(marked)
+    if ledger.exists():
+        commitment.read_ledger(ledger)
+    digest = commitment.salted_digest(commitment.draw_salt(marked), marks)  # after all else that may be wrong was read
     stamp = time_stamp.request(tsa, digest) if tsa else None
     entry = commitment.commit(
         ledger, digest, authority=tsa or "", token=stamp.token if stamp else b"", at=stamp.time if stamp else None

@@ -8,7 +8,7 @@ import numpy as np
 from feint.defenses.access.e_bh import e_bh
 from feint.errors import BadInput, FeintError
 from feint.oracle import Oracle
-from feint.ownership.claim import AccountEvidence, Claim, Policy, ask_labels, concluded
+from feint.ownership.claim import AccountEvidence, Claim, Policy, alike, ask_labels, concluded
 from feint.ownership.commitment import Commitment
 from feint.ownership.comparison import Evidence, compare
 from feint.ownership.mark import Mark
@@ -67,6 +67,7 @@ def claim_accounts(
     return concluded(
         [inquiry.pooled], inquiry.log_e, false, len(controls), commitment, appeared, policy, refusal, inquiry.accounts,
         unanswered=missing,
+        alike=alike([inquiry.labels[inquiry.rows]], {name: [known[inquiry.rows]] for name, known in controls.items()}),
     )  # fmt: skip
 
 

@@ -88,6 +88,8 @@ class Claim:
         as_good: Number of controls that are as good as the marked model; None where it is not known.
         task: The suspect's answers to ordinary inputs; None where it was not asked about any.
         unanswered: Number of questions of the marks without an answer, each of which counts as one that disagrees.
+        alike: Names of the controls that gave the suspect's label to every question about the marks.
+        is_model: Whether the suspect's weights are those of the marked model itself.
     """
 
     evidence: Sequence[Evidence]
@@ -105,6 +107,8 @@ class Claim:
     as_good: int | None = None
     task: TaskCheck | None = None
     unanswered: int = 0
+    alike: Sequence[str] = ()
+    is_model: bool = False
 
     @property
     def false_claims(self) -> int:
@@ -186,10 +190,11 @@ def claim(
     evidence = _evidence(labels, marks, controls)
     false = [name for name in controls if _would_be_claimed(name, marks, controls, policy, ends)]
     log_e, count = _mean_log_e(evidence, len(marks)), len(controls)
-    missing = sum(int((part == mark.classes).sum()) for mark, each in zip(marks, labels, strict=True) for part in each)
+    joined = [np.concatenate([np.empty(0, np.int64), *part]) for part in labels]
+    missing = sum(int((part == mark.classes).sum()) for mark, part in zip(marks, joined, strict=True))
     return concluded(
         evidence, log_e, false, count, commitment, appeared, policy, refusal, as_good=good, task=task,
-        unanswered=missing,
+        unanswered=missing, alike=alike(joined, controls),
     )  # fmt: skip
 
 
@@ -226,6 +231,7 @@ def concluded(
     as_good: int | None = None,
     task: TaskCheck | None = None,
     unanswered: int = 0,
+    alike: Sequence[str] = (),
 ) -> Claim:
     """Return the claim by this evidence, with what speaks against it; the arguments are attributes of `Claim`."""
     e_value = math.exp(min(log_e, 700))
@@ -233,9 +239,18 @@ def concluded(
     bound, why = upper_bound(len(false), controls), str(refusal or "")
     result = Claim(
         evidence, e_value, asked, controls, false, bound, commitment, appeared, policy, (), why, accounts, as_good,
-        task, unanswered,
+        task, unanswered, alike,
     )  # fmt: skip
     return _with_reasons(result)
+
+
+def alike(labels: Sequence[np.ndarray], controls: Mapping[str, Sequence[np.ndarray]]) -> list[str]:
+    """Return the names of the controls that gave these labels (m,), one or more, to the first m inputs of each mark."""
+    asked = any(map(len, labels))
+    return [
+        name for name, known in controls.items()
+        if asked and all((part == each[: len(part)]).all() for part, each in zip(labels, known, strict=True))
+    ]  # fmt: skip
 
 
 def ask_labels(suspect: Oracle, x: Tensor, classes: int) -> tuple[np.ndarray, FeintError | None]:
@@ -305,6 +320,7 @@ def _with_reasons(result: Claim) -> Claim:
     checks = {
         "other task": is_other_task,
         "nothing asked": not result.evidence and not is_other_task,
+        "is a control": bool(result.alike),
         "little evidence": bool(result.evidence) and result.e_value < 1 / result.policy.alpha,
         "few controls": result.bound > result.policy.most_false,
         "weak controls": result.as_good is not None and result.as_good < least_as_good(result.controls),

@@ -56,11 +56,15 @@ def salt_of(path: Path) -> str:
 
     Raises:
         MissingData: The directory has none.
+        DamagedFile: It is no text.
     """
     file = path / SALT
     if not file.is_file():
         raise MissingData(f"{path} without a salt", "marks as they were committed", "commit to them: feint commit")
-    return file.read_text().strip()
+    try:
+        return file.read_text("ascii").strip()
+    except UnicodeDecodeError as error:
+        raise DamagedFile(f"{file} ({error})", "the salt as feint commit wrote it", "restore it") from error
 
 
 def draw_salt(path: Path) -> str:

@@ -166,12 +166,21 @@ def load_marks(path: Path) -> dict[str, Mark]:
 
     Raises:
         MissingData: There is none.
+        BadInput: They are of several models.
     """
     folders = sorted(place.parent for place in path.glob(f"*/{store.RECIPE}"))
     marks = [Mark.load(folder) for folder in folders]
     if not marks:
         raise MissingData(f"{path} without a mark", "a directory that feint mark wrote", "make it: feint mark")
+    if len({(mark.domain, mark.classes) for mark in marks}) > 1 or len(marked_models(path)) > 1:
+        got = f"{path} with marks of several models: {', '.join(folder.name for folder in folders)}"
+        raise BadInput(got, "those of one", "give each a directory of its own: feint mark")
     return {mark.method: mark for mark in marks}
+
+
+def marked_models(path: Path) -> set[str]:
+    """Return the fingerprints of the models whose marks are in a directory; none where marks of accounts are."""
+    return {store.notes(place.parent).get("model", "") for place in path.glob(f"*/{store.RECIPE}")} - {""}
 
 
 VOCABULARY: recipe.Vocabulary = exported_recipes(feint.signature) | {"Mark": Mark}

@@ -37,6 +37,8 @@ def to_json(suspect: str, result: Claim, text: ClaimText) -> dict[str, Any]:
         "unanswered": result.unanswered,
         "controls": result.controls,
         "false_claims": result.false_claims,
+        "controls_alike": list(result.alike),
+        "is_model": result.is_model,
         "claimed_controls": list(result.claimed_controls),
         "controls_as_good": result.as_good,
         "ordinary_inputs": result.task and asdict(result.task),

@@ -33,6 +33,7 @@ class ClaimText(Catalog):
             "good": result.as_good, "least": least_as_good(result.controls),
             "right": f"{result.task.right:.0%}" if result.task else "", "asked": result.task and result.task.asked,
             "weakest": f"{result.task.weakest:.0%}" if result.task else "",
+            "alike": ", ".join(result.alike[:SHOWN]), "questions": f"{sum(part.asked for part in result.evidence):,}",
             "nearest": ", ".join(f"{part.highest_control} ({part.highest:.0%})" for part in result.shared),
         }  # fmt: skip
         return [self(reason, **values) for reason in result.reasons]
@@ -72,16 +73,18 @@ class ClaimText(Catalog):
         bound = self(
             "bound", false=result.false_claims, controls=result.controls, bound=f"{result.bound:.2%}",
         )  # fmt: skip
+        optional = {
+            "is the model": result.is_model, "unanswered": result.unanswered,
+            "claimed controls": result.claimed_controls, "as good": result.as_good is not None,
+        }  # fmt: skip
+        values = {
+            "unanswered": f"{result.unanswered:,}", "names": ", ".join(result.claimed_controls[:SHOWN]),
+            "good": result.as_good, "controls": result.controls,
+        }  # fmt: skip
         lines = [
             self("combined", e=shown(result.e_value), p=shown(result.p_value), queries=f"{result.queries:,}"),
-            bound, self.commitment(result),
+            bound, *(self(name, **values) for name, holds in optional.items() if holds), self.commitment(result),
         ]  # fmt: skip
-        if result.unanswered:
-            lines.insert(1, self("unanswered", unanswered=f"{result.unanswered:,}"))
-        if result.claimed_controls:
-            lines.insert(2, self("claimed controls", names=", ".join(result.claimed_controls[:SHOWN])))
-        if result.as_good is not None:
-            lines.insert(2, self("as good", good=result.as_good, controls=result.controls))
         if result.accounts:
             procedure = "holm" if result.policy.fdr is None else "e-bh"
             level = f"{result.policy.alpha if result.policy.fdr is None else result.policy.fdr:g}"
