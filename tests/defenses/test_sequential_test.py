@@ -17,7 +17,7 @@ from feint.defenses.access.martingale import places
 from feint.defenses.access.near_copies import REMEMBERED
 from feint.defenses.access.recorded import for_clients
 from feint.defenses.access.sequential_test import _log_wins
-from feint.defenses.access.slices import rounded, slices
+from feint.defenses.access.slices import CHANGES, Change, rounded, slices
 from feint.defenses.feature_scores import LearnedScore
 from feint.defenses.scores import Energy, MaxProbability
 from feint.errors import BadInput, BadRecipe, MissingData, NotFitted, UnknownName
@@ -291,7 +291,7 @@ def slice_priced(names, rows=2000, drift=0.0):
     x = np.random.default_rng(0).normal(size=(rows, 2))
     x[:, 0] -= drift * (x[:, 1] > 0)
     domain = Columns((Column("a"), Column("b")))
-    split = Split.of(x, np.zeros(rows), domain=domain)
+    split = Split.of(x, (x[:, 1] > 0).astype(int), domain=domain)
     return SequentialTest(score=Sum(), slices=names).fit(Scores(), split), Scores(), split
 
 
@@ -305,6 +305,19 @@ def test_a_slice_that_is_priced_is_never_accused_and_one_that_is_not_is():
         assert risks["as they are"].queries == math.inf
     assert shares[("missing:0", "rounded:1")].priced
     assert shares[("missing:0", "rounded:1")].queries == math.inf
+
+
+@pytest.mark.slow
+def test_a_client_of_one_class_of_a_slice_is_told_apart_before_anybody_is_accused(monkeypatch):
+    """A camera that takes one class badly is covered by its slice among all classes, and not that class alone."""
+    dimmed = Change(lambda x, _: x - np.array([1.5, 0.0]) * (x[:, 1:] > 0))
+    monkeypatch.setitem(CHANGES[Columns], "dimmed", dimmed)
+    test, victim, split = slice_priced(("classes", "dimmed"))
+    risks = {risk.name: risk for risk in test.risks(victim, split)}
+    assert risks["dimmed"].queries == math.inf
+    assert [name for name, risk in risks.items() if risk.of] == ["dimmed, class 1 alone"]
+    assert risks["dimmed, class 1 alone"].queries < 1000
+    assert not [risk for risk in slice_priced(None)[0].risks(victim, split) if risk.of]
 
 
 def evidence_of_one_class(names) -> torch.Tensor:

@@ -187,5 +187,6 @@ def _risks(recipe: object, model: "nn.Module", inputs: "Split") -> list[str]:
     lines = ["Mean of -log p, and when an honest client who sends nothing else would be accused:"]
     for risk in recipe.risks(model, inputs):
         when = "never" if math.isinf(risk.queries) else f"after about {risk.queries:,.0f} queries"
-        lines.append(f"  {risk.name:24} {risk.surprise:5.2f}  {when}{'' if risk.priced else '   (not among --slices)'}")
+        hint = "   (no slice covers both; --clients does)" if risk.of else "   (not among --slices)"
+        lines.append(f"  {risk.name:24} {risk.surprise:5.2f}  {when}{'' if risk.priced else hint}")
     return lines
