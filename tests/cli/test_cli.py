@@ -256,6 +256,21 @@ def test_a_finished_command_is_not_run_again(trained, line, other):
     assert (recipe.read_text(), recipe.stat().st_mtime_ns) == written
 
 
+def test_slices_and_outliers_may_be_files(trained):
+    """An owner whose clients have another camera has its images, and no named data set; a changed file is another."""
+    pool = data.load("digits").pool
+    np.savez("camera.npz", x=pool.values[:400] // 2)
+    np.savez("others.npz", x=255 - pool.values[400:600])
+    line = "fit 'SequentialTest(LearnedScore(hidden=8))' --victim victim --data digits/pool --out test"
+    line += " --slices classes,camera.npz --outliers others.npz"
+    code, out, err = trained(line)
+    assert code == 0, err
+    assert re.search(r"camera\.npz +\d\.\d\d  (never|after about [\d,]+ queries)\n", out)
+    assert trained(line)[1] == "test: finished already\n"
+    np.savez("camera.npz", x=pool.values[:400] // 3)
+    assert "got --out test, which exists" in trained(line)[2]
+
+
 def test_recorded_clients_of_a_method_without_a_level_are_refused_before_its_fit(trained):
     code, _, err = trained("fit 'APGP(top=1)' --victim victim --data digits --clients none.npz --out apgp")
     assert code == 2

@@ -17,15 +17,15 @@ from feint.defenses.access.martingale import places
 from feint.defenses.access.near_copies import REMEMBERED
 from feint.defenses.access.recorded import for_clients
 from feint.defenses.access.sequential_test import _log_wins
-from feint.defenses.access.slices import rounded, slices
+from feint.defenses.access.slices import CHANGES, Change, rounded, slices
 from feint.defenses.feature_scores import LearnedScore
 from feint.defenses.scores import Energy, MaxProbability
-from feint.errors import BadInput, BadRecipe, NotFitted, UnknownName
+from feint.errors import BadInput, BadRecipe, MissingData, NotFitted, UnknownName
 from feint.ledger import Ledger
 from feint.query import Query
 from feint.recipes import registry
 from feint.recipes.store import Weights
-from feint.signature import Column, Columns
+from feint.signature import Column, Columns, Text
 
 GENERATOR = torch.Generator()
 
@@ -291,7 +291,7 @@ def slice_priced(names, rows=2000, drift=0.0):
     x = np.random.default_rng(0).normal(size=(rows, 2))
     x[:, 0] -= drift * (x[:, 1] > 0)
     domain = Columns((Column("a"), Column("b")))
-    split = Split.of(x, np.zeros(rows), domain=domain)
+    split = Split.of(x, (x[:, 1] > 0).astype(int), domain=domain)
     return SequentialTest(score=Sum(), slices=names).fit(Scores(), split), Scores(), split
 
 
@@ -305,6 +305,19 @@ def test_a_slice_that_is_priced_is_never_accused_and_one_that_is_not_is():
         assert risks["as they are"].queries == math.inf
     assert shares[("missing:0", "rounded:1")].priced
     assert shares[("missing:0", "rounded:1")].queries == math.inf
+
+
+@pytest.mark.slow
+def test_a_client_of_one_class_of_a_slice_is_told_apart_before_anybody_is_accused(monkeypatch):
+    """A camera that takes one class badly is covered by its slice among all classes, and not that class alone."""
+    dimmed = Change(lambda x, _: x - np.array([1.5, 0.0]) * (x[:, 1:] > 0))
+    monkeypatch.setitem(CHANGES[Columns], "dimmed", dimmed)
+    test, victim, split = slice_priced(("classes", "dimmed"))
+    risks = {risk.name: risk for risk in test.risks(victim, split)}
+    assert risks["dimmed"].queries == math.inf
+    assert [name for name, risk in risks.items() if risk.of] == ["dimmed, class 1 alone"]
+    assert risks["dimmed, class 1 alone"].queries < 1000
+    assert not [risk for risk in slice_priced(None)[0].risks(victim, split) if risk.of]
 
 
 def evidence_of_one_class(names) -> torch.Tensor:
@@ -386,6 +399,30 @@ def test_a_slice_with_a_number_out_of_range_is_an_error(name, digits):
 def test_an_unknown_slice_is_told_beside_the_changes_that_there_are(name, digits):
     with pytest.raises(UnknownName, match=r"slice of images .* classes, .* jpeg, .* shift"):
         list(slices(name, digits.test))
+
+
+def test_changes_are_made_one_after_another(digits):
+    """A client whose camera is small and whose app recompresses is in neither of the two slices."""
+    names = [title for title, _ in slices("scale:0.5+jpeg", digits.test)]
+    assert names == ["scale:0.5+jpeg:95", "scale:0.5+jpeg:90"]
+    ((_, small),) = slices("scale:0.5", digits.test)
+    ((_, expected),) = slices("jpeg:90", small)
+    both = dict(slices("scale:0.5+jpeg", digits.test))["scale:0.5+jpeg:90"]
+    np.testing.assert_array_equal(both.inputs(), expected.inputs())
+    with pytest.raises(UnknownName, match="'blur'"):
+        list(slices("scale:0.5+blur", digits.test))
+
+
+def test_a_slice_may_be_a_file_of_a_clients_inputs(tmp_path):
+    """What another camera took, or texts in another language, is no change of the owner's inputs."""
+    texts = Text(16)
+    own = Split.of(texts.encode(texts.from_strings(["two words"])), np.zeros(1, int), domain=texts)
+    (tmp_path / "german.txt").write_text("zwei Worte\nund drei mehr\n")
+    ((title, part),) = slices(str(tmp_path / "german.txt"), own)
+    assert title.endswith("german.txt")
+    assert texts.to_strings(part.inputs().numpy()) == ["zwei Worte", "und drei mehr"]
+    with pytest.raises(MissingData, match="not there"):
+        list(slices(str(tmp_path / "french.txt"), own))
 
 
 def test_values_that_may_not_be_missing_stay_in_the_slice_of_missing_ones():

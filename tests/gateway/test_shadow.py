@@ -13,7 +13,9 @@ from tests.support.problems import Linear
 from feint.cli.shadow import _lines
 from feint.defense import Defense, Ladder
 from feint.defenses.access import Budget, Refuse, client_state
+from feint.defenses.access.bursts import ORDERED
 from feint.defenses.access.client_state import ClientState
+from feint.defenses.access.cohort import ACCOUNTS, ALARMS, LEVEL
 from feint.errors import BadRecipe, Suspected
 from feint.gateway import accounts
 from feint.gateway.array_query import ArrayQuery
@@ -25,7 +27,7 @@ from feint.gateway.backends.torch_backend import of_service
 from feint.gateway.ledger_session import LedgerSession
 from feint.gateway.server.bootstrap import build_app, describe
 from feint.gateway.server.service import load_service
-from feint.gateway.server.shadow import LOADERS, Drift, report_of, shadow_report
+from feint.gateway.server.shadow import LOADERS, Drift, PooledEvidence, report_of, shadow_report
 from feint.gateway.settings import LedgerSettings, OnnxSettings, Settings, TorchSettings
 from feint.ledger import Account
 from feint.onnx_manifest import RungSpec
@@ -145,6 +147,19 @@ def test_the_report_names_the_clients_whose_queries_differ_most():
     assert [name for name, _ in report.furthest] == ["odd", "plain"]
 
 
+def test_the_report_says_what_a_campaign_would_do():
+    """All clients of a new application begin in the same hour: the alarm is seen in shadow, before it costs them."""
+    clients = [(f"c{i}", client(0.1) | {LEVEL: 1.0}) for i in range(98)] + [("a", {LEVEL: 25.0}), ("b", {LEVEL: 31.0})]
+    shared = {ACCOUNTS: 100.0, ALARMS: 2.0, "campaign/e/24": 1.0, "campaign/e/30": 1.0}
+    report = report_of("toy", clients, level=1.0, share=0.5, shared=shared)
+    assert report.pooled == PooledEvidence(alarms=2, named=2)
+    assert "campaign: 2 alarms" in (said := "\n".join(_lines(report, 0.5)))
+    assert "fit the campaign again" in said
+    quiet = replace(report, pooled=PooledEvidence(0, 0))
+    assert "again" not in "\n".join(_lines(quiet, 0.5))
+    assert report_of("toy", clients, level=1.0, share=0.5).pooled is None
+
+
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
     """Those of a model with two rungs, and of a ledger in SQLite."""
@@ -182,11 +197,13 @@ def test_the_report_says_who_asks_in_bursts_and_what_to_declare(settings):
     frames = single[:30].repeat(5) ^ (np.uint64(1) << random.integers(64, size=(4, 150), dtype=np.uint64)).sum(
         0, dtype=np.uint64
     )
+    pan = np.bitwise_xor.accumulate(np.uint64(1) << random.integers(64, size=150, dtype=np.uint64))
 
     async def report():
         async with accounts.stored(settings, "toy") as opened:
             session = LedgerSession(opened)
-            for name, group, codes in (("camera", "", frames), ("ann", "card", single), ("bob", "", single[:20])):
+            asked = ("camera", "", frames), ("video", "", pan), ("ann", "card", single), ("bob", "", single[:20])
+            for name, group, codes in asked:
                 transaction, state = session.begin(name, group), ClientState(codes, np.zeros(4)).packed()
                 transaction.group.change((), client_state.NAME, lambda totals, _, state=state: (totals, state))
                 transaction.accuse(0.2)
@@ -194,9 +211,11 @@ def test_the_report_says_who_asks_in_bursts_and_what_to_declare(settings):
         return await shadow_report(settings, "toy", 0.5)
 
     result = asyncio.run(report())
-    assert result.bursts == [("camera", 5), ("card (group)", 1)]
+    assert result.bursts == [("video", ORDERED), ("camera", 5), ("card (group)", 1)]
     said = "\n".join(_lines(result, 0.5))
-    assert "bursts: 1 of the 2 clients" in said
+    assert "bursts: 1 of the 3 clients" in said
+    assert "video: more than 30 queries in a row" in said
+    assert "1 ask in an order" in said
     assert "camera: about 5 queries in a row" in said
     assert "SequentialTest(burst=5)" in said
     assert "bursts: not known" in "\n".join(_lines(replace(result, bursts=()), 0.5))

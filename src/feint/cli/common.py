@@ -255,14 +255,25 @@ def print_remarks(samples: "Reading", place: str) -> None:
 
 
 def outlier_inputs(name: str, inputs: "Split", seed: int) -> "Split":
-    """Return inputs of another task: those of a data set, or made up of the task's by `seed`, "marginals" or "uniform".
+    """Return inputs of another task: of a data set or a file, or made up by `seed`, "marginals" or "uniform".
 
-    Errors as in `parse_split`.
+    Errors as in `parse_split` and `pool_at`.
     """
-    from feint.data import pools
+    from feint.data import files, pools
     from feint.data.made_up import MADE_UP, made_up
 
-    return made_up(inputs, name, 1 + seed) if name in MADE_UP else pools.parse_split(name)
+    if name in MADE_UP:
+        return made_up(inputs, name, 1 + seed)
+    return file_inputs(name, inputs) if files.is_file(name) else pools.parse_split(name)
+
+
+def file_inputs(place: str, like: "Split") -> "Split":
+    """Return the inputs of a file or directory as those of `like` are, and print remarks; errors as in `pool_at`."""
+    from feint.data.files import pool_at
+
+    reading = pool_at(place, like.domain)
+    print_remarks(reading, place)
+    return reading.split
 
 
 def task_of(place: str, label: str | None = None) -> "tuple[Domain, Sequence[str]]":

@@ -4,7 +4,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feint.cli.app import PROTECT, app
-from feint.cli.common import check_victim, is_finished, load_victim, outlier_inputs, owner_split, work_directory
+from feint.cli.common import (
+    check_victim,
+    file_inputs,
+    is_finished,
+    load_victim,
+    outlier_inputs,
+    owner_split,
+    work_directory,
+)
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
@@ -45,14 +53,16 @@ def fit(
         out: Directory to write: a recipe and its learned weights.
         label: Column of the label in a file (default: label, target, class or y).
         network: Network of the weights in a .safetensors file.
-        outliers: Data set of another task, with images of the same shape, for methods that learn from outliers; or
-            "marginals" for rows drawn from the means and shares of each column, "uniform" for inputs drawn uniformly.
+        outliers: Data set of another task, with images of the same shape, or a file or directory of inputs, for methods
+            that learn from outliers; or "marginals" for rows drawn from the means and shares of each column, "uniform"
+            for inputs drawn uniformly.
         expect_accuracy: Accuracy that the victim has on the data, like 0.93. A lower one is an error; without this
             option, one that is no better than chance, or that another adapter would raise.
         max_calls: Ceiling on the calls to a paid victim.
-        slices: What is ordinary beside the data, for SequentialTest, like "classes,jpeg:75,scale": the prices of its
-            bets hold for a client who mixes these. For every model: classes, and the name of a data set. For images:
-            jpeg, scale, noise, brightness, shift, grey. For tables: rounded, missing. For texts: lower, cut.
+        slices: What is ordinary beside the data, for SequentialTest, like "classes,jpeg:75,scale:0.5+jpeg:75": the
+            prices of its bets hold for a client who mixes these. For every model: classes, the name of a data set, and
+            a file or directory of such clients' inputs. For images: jpeg, scale, noise, brightness, shift, grey. For
+            tables: rounded, missing. For texts: lower, cut. A plus joins changes that are made one after another.
         clients: File of recorded queries of honest clients, in order of arrival. The alpha of SequentialTest is set so
             that fewer than --share of such clients are ever accused, and the probation of Campaign so that at most
             --share of such a newcomer's answers change during an alarm.
@@ -87,8 +97,10 @@ def fit(
         )  # fmt: skip
     options: dict[str, Any] = {"outliers": outliers and outlier_inputs(outliers, inputs, seed), "seed": seed}
     recorded = _recorded(recipe, model, clients, client) if clients else None
+    others = [file_inputs(name, inputs) for name in _files(recipe, inputs)]
     victim_print = feint.victims.fingerprint(model)
-    made_of = fingerprint([repr(recipe), victim_print, *map(repr, (inputs, *options.values(), recorded)), share])
+    read = inputs, *options.values(), recorded, *others
+    made_of = fingerprint([repr(recipe), victim_print, *map(repr, read), share])
     if is_finished(out, made_of):
         return
     check_victim(model, inputs, victim, data, expect_accuracy, classes)
@@ -154,6 +166,16 @@ def _with_slices(recipe: object, slices: str) -> "SequentialTest":
     return replace(recipe, slices=tuple(name.strip() for name in slices.split(",")))
 
 
+def _files(recipe: object, inputs: "Split") -> list[str]:
+    """Return the slices of a sequential test that are files or directories."""
+    from feint.data.files import is_file
+    from feint.defenses.access import SequentialTest
+    from feint.defenses.access.slices import is_change
+
+    declared = (recipe.slices or ()) if isinstance(recipe, SequentialTest) else ()
+    return [name for name in declared if not is_change(name, inputs.domain) and is_file(name)]
+
+
 def _risks(recipe: object, model: "nn.Module", inputs: "Split") -> list[str]:
     """Return for each slice of honest inputs whether a client who sends nothing else would be accused."""
     import math
@@ -165,5 +187,6 @@ def _risks(recipe: object, model: "nn.Module", inputs: "Split") -> list[str]:
     lines = ["Mean of -log p, and when an honest client who sends nothing else would be accused:"]
     for risk in recipe.risks(model, inputs):
         when = "never" if math.isinf(risk.queries) else f"after about {risk.queries:,.0f} queries"
-        lines.append(f"  {risk.name:24} {risk.surprise:5.2f}  {when}{'' if risk.priced else '   (not among --slices)'}")
+        hint = "   (no slice covers both; --clients does)" if risk.of else "   (not among --slices)"
+        lines.append(f"  {risk.name:24} {risk.surprise:5.2f}  {when}{'' if risk.priced else hint}")
     return lines

@@ -46,7 +46,7 @@ def _lines(report: "ShadowReport", share: float) -> list[str]:
     if report.drift:
         lines.append("         without drift: 1.00, 1.0 % and 5.0 %; feint fit prints the first number for each slice")
     lines += [f"    {name}: {_spoken(drift)}" for name, drift in report.furthest]
-    lines += _bursts(report)
+    lines += [*_bursts(report), *_pooled(report)]
     lines.append(
         f"  at the present threshold {report.level:.4g}: {report.accused:,} of {report.clients:,} clients would be "
         f"accused; a further one with probability at most {report.bound:.2%} (95 % confidence)"
@@ -66,10 +66,13 @@ def _lines(report: "ShadowReport", share: float) -> list[str]:
 
 
 def _bursts(report: "ShadowReport") -> list[str]:
-    """Return who asks in bursts, and what to declare."""
+    """Return who asks in bursts or in an order, and what to declare."""
+    from feint.defenses.access.bursts import LONGEST, ORDERED
+
     if not report.bursts:
         return ["  bursts: not known, too few queries of a client"]
-    bursts = [(name, length) for name, length in report.bursts if length > 1]
+    bursts = [(name, length) for name, length in report.bursts if 1 < length < ORDERED]
+    ordered = [name for name, length in report.bursts if length == ORDERED]
     lines = [f"  bursts: {len(bursts):,} of the {len(report.bursts):,} clients with most evidence ask in bursts"]
     lines += [f"    {name}: about {length} queries in a row depend on each other" for name, length in bursts[:5]]
     if bursts:
@@ -77,6 +80,26 @@ def _bursts(report: "ShadowReport") -> list[str]:
         lines.append(
             f"    to promise them what is promised for independent queries: fit SequentialTest(burst={longest}), which "
             f"takes {longest} times the queries to accuse, or somewhat more; the threshold below covers bursts as well"
+        )
+    lines += [f"    {name}: more than {LONGEST} queries in a row depend on each other" for name in ordered[:5]]
+    if ordered:
+        lines.append(
+            f"    {len(ordered):,} ask in an order, such as that of a video or of a sorted file, and no burst is that "
+            "long: --slices classes covers classes in a row, and the threshold below all orders"
+        )
+    return lines
+
+
+def _pooled(report: "ShadowReport") -> list[str]:
+    """Return what a campaign would do."""
+    if report.pooled is None:
+        return []
+    alarms, named = report.pooled.alarms, report.pooled.named
+    lines = [f"  campaign: {alarms:,} alarms, each with newcomers on probation; {named:,} clients named now"]
+    if alarms or named:
+        lines.append(
+            "    newcomers of another kind than those fitted to, such as a new application's, are one cause: look at "
+            "the clients above, and fit the campaign again to the last period's newcomers before you enforce it"
         )
     return lines
 

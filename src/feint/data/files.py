@@ -139,7 +139,7 @@ def is_file(place: str) -> bool:
     if re.split("[@/]", place)[0] in known():
         return False
     path, _ = _sized(place)
-    return path.exists() or tables.suffix(path) in SUFFIXES or place.startswith(("/", ".", "~"))
+    return bool(place) and (path.exists() or tables.suffix(path) in SUFFIXES or place.startswith(("/", ".", "~")))
 
 
 def _sized(place: str) -> tuple[Path, tuple[int, int] | None]:

@@ -3,6 +3,7 @@
 import numpy as np
 
 LONGEST = 30  # queries of a burst that is measured
+ORDERED = LONGEST + 1  # of queries that resemble each other at every distance measured: a video, or a sorted file
 FEWEST = 2 * LONGEST  # codes of a client
 SURE = 4.0  # standard errors: of 10,000 clients whose queries are independent fewer than one has a burst
 
@@ -19,8 +20,8 @@ def burst_length(codes: np.ndarray) -> int | None:
 
     Returns:
         The length, 1 where no query resembles the next. For long bursts, of which there are few, it may be too large by
-        a half. None where it is not known: of fewer than `FEWEST` codes, or of queries that resemble each other at
-        every distance up to `LONGEST`, which are in an order and not in bursts.
+        a half. `ORDERED` for queries that resemble each other at every distance up to `LONGEST`, which are in an order
+        and not in bursts. None where it is not known: of fewer than `FEWEST` codes.
     """
     if len(codes) < FEWEST:
         return None
@@ -30,4 +31,4 @@ def burst_length(codes: np.ndarray) -> int | None:
         pairs = bits.diagonal(distance)
         if pairs.mean() > far.mean() - SURE * far.std() / len(pairs) ** 0.5:
             return distance
-    return None
+    return ORDERED

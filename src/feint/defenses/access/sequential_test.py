@@ -14,7 +14,7 @@ from feint import victims
 from feint.data import Split
 from feint.defenses.access import slices
 from feint.defenses.access._bets import DRAWS, levels, payments, prices
-from feint.defenses.access._ranks import RankInClass, by_class, places_of
+from feint.defenses.access._ranks import LEAST, RankInClass, by_class, places_of
 from feint.defenses.access.detector import CalibratedDetector
 from feint.defenses.access.martingale import Martingale, places, wealth
 from feint.defenses.scores import Energy, Score, calibrate, scores
@@ -50,7 +50,8 @@ class SequentialTest(CalibratedDetector):
     `slices`: one half of the inputs then calibrates the p-values, and the price of a bet is the largest of the
     quantiles over the calibration set and over the other half as each slice has it. A client who mixes these slices, in
     any order, wins no bet in expectation. "classes" takes p within the class that the model predicts, so that a client
-    who asks about one class alone is ordinary. `risks` tells which slices would be accused.
+    who asks about one class alone is ordinary; one class of another slice is not covered. `risks` tells who would be
+    accused.
 
     **Bursts.** The frames of one scene are no independent draws. With `burst` m every bet is taken to the power 1/m,
     and evidence is log M_t / log(m/alpha): the promise then holds for clients whose queries come in bursts of up to m
@@ -139,21 +140,30 @@ class SequentialTest(CalibratedDetector):
 
         Returns:
             The risks: of the inputs as they are, of each predicted class, of each change of the domain and of each
-            further slice of the recipe.
+            further slice of the recipe. Where a client is accused who sends one class of a priced slice alone, which
+            no price covers, that of the class that is accused first.
         """
         ranked = self.ranked_score
         ordinary = scores(ranked, victim, inputs, progress)
         risks = [self._risk(slices.UNCHANGED, ordinary, priced=True)]
         for name in dict.fromkeys([*slices.known(inputs.domain), *(self.slices or ())]):
             for title, part in () if name == slices.CLASSES else slices.slices(name, inputs):
-                s = scores(ranked, victim, part, progress)
-                risks.append(self._risk(title, s, priced=f"slice/{title}" in self.learned))
+                s, priced = scores(ranked, victim, part, progress), f"slice/{title}" in self.learned
+                risks += [self._risk(title, s, priced=priced), *(self._first_class(title, s, part) if priced else ())]
         predicted = victims.answers(victim, inputs).argmax(-1)
         for label in predicted.unique().tolist():
             s = ordinary[predicted == label]
             risk = self._risk(f"class {label}", s, priced="class_scores" in self.learned)
             risks.append(replace(risk, label=label))
         return risks
+
+    def _first_class(self, title: str, s: Tensor, part: Split) -> list["SliceRisk"]:
+        """Return the risk of the class that is accused first among clients of one class of a slice, none for none."""
+        numbers = part.labels.bincount()
+        large = (numbers >= LEAST).nonzero().flatten().tolist()
+        each = [self._risk(f"{title}, class {label} alone", s[part.labels == label], priced=False) for label in large]
+        accused = [replace(risk, of=title) for risk in each if risk.queries < math.inf]
+        return sorted(accused, key=lambda risk: risk.queries)[:1] if len(large) > 1 else []
 
     def _risk(self, title: str, s: Tensor, *, priced: bool) -> "SliceRisk":
         wins, weights = self.wins(s)
@@ -271,6 +281,7 @@ class SliceRisk:
         queries: Queries after which the client is accused, on average; infinite where the evidence does not grow.
         surprise: Mean of −log p: 1 for the calibration set. `feint shadow` prints that of a service's clients.
         label: Predicted class of all its inputs, where that is what makes the slice.
+        of: Declared slice of which these are the inputs of one class, or "".
     """
 
     name: str
@@ -278,3 +289,4 @@ class SliceRisk:
     queries: float
     surprise: float
     label: int | None = None
+    of: str = ""

@@ -1,10 +1,11 @@
 """Slices of honest inputs: what an owner expects of clients beside the calibration set, by name.
 
-`NAME` or `NAME:NUMBER` is a change of the owner's inputs, and any other name is a data set or a part of one, such as
-images that another camera took.
+`NAME` or `NAME:NUMBER` is a change of the owner's inputs, and `NAME+NAME` two after one another. Any other name is a
+data set or a part of one, a file or a directory, such as images that another camera took.
 """
 
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 from feint import data
 from feint._optional import require
 from feint.data import Split
+from feint.data.files import is_file, pool_at
 from feint.data.pools import parse_split
 from feint.errors import BadInput, UnknownName
 from feint.signature import Columns, Domain, Pixels, Text
@@ -153,30 +155,48 @@ CHANGES: dict[type[Domain], dict[str, Change]] = {
 def slices(name: str, inputs: Split) -> Iterator[tuple[str, Split]]:
     """Yield the slices that a name stands for, each with its title.
 
-    An unknown name raises `UnknownName`, a number out of range or a data set of another domain `BadInput`, and a data
-    set that is not there `MissingData`.
+    An unknown name raises `UnknownName`, a number out of range or inputs of another domain `BadInput`, and a data set
+    or a file that is not there `MissingData`.
 
     Args:
-        name: Name of a change or of a data set, such as "jpeg", "jpeg:75" or "gtsrb/test".
+        name: Name of a change, or of several one after the other, such as "jpeg", "jpeg:75" or "scale:0.5+jpeg:75"; of
+            a data set, such as "gtsrb/test"; or a file or directory of inputs, whose labels are not needed.
         inputs: Inputs to change.
     """
-    domain, kind = inputs.domain, name.partition(":")[0]
-    change = CHANGES.get(type(domain), {}).get(kind)
-    if change is None:
-        yield name, _data_set(name, inputs)
-        return
-    x = inputs.inputs().numpy()
-    for number in change.chosen(name):
-        changed = domain.clip(_filled(change.apply(x, number), x, domain))
-        title = f"{kind}:{number:g}" if change.numbers else kind
-        yield title, Split.of(domain.encode(changed), inputs.arrays[1], domain=domain, name=title)
-
-
-def _data_set(name: str, inputs: Split) -> Split:
-    """Return the data set of a slice. Raises `UnknownName` where there is none, and `BadInput` for another domain."""
     domain = inputs.domain
+    if not is_change(name, domain):
+        yield name, _others(name, inputs)
+        return
+    parts = name.split("+")
+    kinds = [part.partition(":")[0] for part in parts]
+    chain = [CHANGES[type(domain)][kind] for kind in kinds]
+    for numbers in itertools.product(*map(Change.chosen, chain, parts)):
+        x = inputs.inputs().numpy()
+        for change, number in zip(chain, numbers, strict=True):
+            x = domain.clip(_filled(change.apply(x, number), x, domain))
+        title = "+".join(map(_title, kinds, chain, numbers))
+        yield title, Split.of(domain.encode(x), inputs.arrays[1], domain=domain, name=title)
+
+
+def is_change(name: str, domain: Domain) -> bool:
+    """Return whether a name is that of a change of inputs, or of several one after the other."""
+    changes = CHANGES.get(type(domain), {})
+    return all(part.partition(":")[0] in changes for part in name.split("+"))
+
+
+def _title(kind: str, change: Change, number: float) -> str:
+    return f"{kind}:{number:g}" if change.numbers else kind
+
+
+def _others(name: str, inputs: Split) -> Split:
+    """Return the inputs of a file or a data set; errors as in `slices`."""
+    domain = inputs.domain
+    if is_file(name):
+        return pool_at(name, domain).split
     if re.split("[@/]", name)[0] not in data.known():
-        raise UnknownName.among(f"slice of {domain.noun}", name, [CLASSES, *known(domain), *data.known()])
+        changes = known(domain)
+        unknown = next(part for part in name.split("+") if part.partition(":")[0] not in changes)
+        raise UnknownName.among(f"slice of {domain.noun}", unknown, [CLASSES, *changes, *data.known()])
     split = parse_split(name)
     if split.domain.shape != inputs.shape or type(split.domain) is not type(domain):
         raise BadInput(f"the slice {name} of {split.domain.noun} {split.shape}", f"{inputs.shape}", "choose others")

@@ -9,14 +9,16 @@ from feint.defenses.access import client_state
 from feint.defenses.access.binomial import upper_bound
 from feint.defenses.access.bursts import burst_length
 from feint.defenses.access.clients import ClientThreshold, threshold
+from feint.defenses.access.cohort import ACCOUNTS, ALARMS, LEVEL, rejected
 from feint.defenses.access.martingale import DRIFT, Martingale
 from feint.defenses.access.mixture import Mixture
 from feint.errors import BadInput
 from feint.gateway.accounts import check_stored, to_read
 from feint.gateway.backends.registry import LOADERS
-from feint.gateway.changes import AccountName, Kind
+from feint.gateway.changes import SHARED, AccountName, Kind
 from feint.gateway.settings import Settings
 from feint.gateway.stores.base import LedgerReader
+from feint.ledger import Account
 
 MOST = 1_000_000  # clients that are read
 MEASURED = 100  # of clients, and of groups: those with the most evidence, whose recent queries are read too
@@ -55,6 +57,29 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class PooledEvidence:
+    """What a campaign's evidence over all accounts says.
+
+    Attributes:
+        alarms: Number of alarms that there were.
+        named: Number of clients, and groups of linked ones, that e-BH names now.
+    """
+
+    alarms: int
+    named: int
+
+    @classmethod
+    def of(cls, shared: Mapping[str, float], observed: Sequence[Mapping[str, float]]) -> "PooledEvidence | None":
+        """Return the evidence in the totals of the shared account and of all others, None where no campaign has any."""
+        if not shared.get(ACCOUNTS):
+            return None
+        account = Account("")
+        account.add_all(shared)
+        least = rejected(account)
+        return cls(int(shared.get(ALARMS, 0)), sum(totals.get(LEVEL, 0.0) - 1 >= least for totals in observed))
+
+
+@dataclass(frozen=True)
 class ShadowReport:
     """What enforcing a ladder would do to the clients in its ledger.
 
@@ -67,8 +92,9 @@ class ShadowReport:
         bound: Upper bound of the probability that a further client does, with confidence 95 %.
         drift: Drift of all queries; None where no sequential test has bet.
         furthest: Clients, and groups of linked ones, whose queries differ most, with their drift.
-        bursts: How many queries in a row depend on each other, 1 for none, the longest first: of each client or group
-            with the most evidence who has asked enough.
+        bursts: How many queries in a row depend on each other, the longest first, as `burst_length` returns it: of each
+            client or group with the most evidence who has asked enough.
+        pooled: Evidence over all accounts; None where the ladder has no campaign.
         calibration: Threshold that fewer than a share of clients reach.
         missing: Why there is no such threshold, or "".
     """
@@ -82,6 +108,7 @@ class ShadowReport:
     drift: Drift | None = None
     furthest: Sequence[tuple[str, Drift]] = field(default_factory=list)
     bursts: Sequence[tuple[str, int]] = field(default_factory=list)
+    pooled: PooledEvidence | None = None
     calibration: ClientThreshold | None = None
     missing: str = ""
 
@@ -114,13 +141,14 @@ async def shadow_report(settings: Settings, model: str, share: float) -> ShadowR
     async with to_read(settings, model) as ledger:
         clients, groups = await ledger.clients(MOST), await ledger.clients(MOST, kind="group")
         bursts = [*await _bursts(ledger, "client", clients), *await _bursts(ledger, "group", groups)]
+        shared = (await ledger.account(SHARED)).totals
     calibrated = [
         (len(member.inputs), test.alpha)
         for test in detectors
         for member in (test.members if isinstance(test, Mixture) else [test])
         if isinstance(member, Martingale)
     ]
-    return report_of(model, clients, table.threshold, share, calibrated, groups, bursts)
+    return report_of(model, clients, table.threshold, share, calibrated, groups, bursts, shared)
 
 
 async def _bursts(
@@ -147,10 +175,12 @@ def report_of(
     calibrated: Sequence[tuple[int, float]] = (),
     groups: Sequence[tuple[str, Mapping[str, float]]] = (),
     bursts: Sequence[tuple[str, int]] = (),
+    shared: Mapping[str, float] | None = None,
 ) -> ShadowReport:
     """Return the report on clients and their totals; the arguments are attributes of `ShadowReport`.
 
-    The queries of linked clients are observed in the accounts of their `groups`.
+    The queries of linked clients are observed in the accounts of their `groups`; `shared` has the totals of the account
+    of all.
     """
     evidence = [totals.get("evidence", 0.0) for _, totals in clients]
     accused = sum(reached >= level for reached in evidence)
@@ -166,5 +196,6 @@ def report_of(
         model, calibrated, len(clients), level, accused, upper_bound(accused, len(clients)),
         Drift.of([totals for _, totals in observed]),
         sorted(drifts, key=lambda entry: -entry[1].surprise)[:5],
-        sorted(bursts, key=lambda entry: -entry[1]), calibration, missing,
+        sorted(bursts, key=lambda entry: -entry[1]),
+        PooledEvidence.of(shared or {}, [totals for _, totals in observed]), calibration, missing,
     )  # fmt: skip
