@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def require_new(out: Path) -> None:
     """Raise `BadInput` if --out exists."""
     if out.exists():
-        raise BadInput(f"--out {out}, which exists", "a new directory", "choose another, or delete it to run again")
+        kind = "file" if out.is_file() else "directory"
+        raise BadInput(f"--out {out}, which exists", f"a new {kind}", "choose another, or delete it to run again")
 
 
 def is_finished(out: Path, made_of: str) -> bool:
