@@ -30,6 +30,8 @@ def require_new(out: Path) -> None:
 def is_finished(out: Path, made_of: str) -> bool:
     """Return whether --out was made of the same already, and print that it was; anything else raises `BadInput`.
 
+    One that cannot be written raises `NotWritten`, before its content is made.
+
     Args:
         out: Directory that `store.save` wrote, or of several such directories.
         made_of: Fingerprint of all that determines its content, which was stored as a note.
@@ -38,6 +40,7 @@ def is_finished(out: Path, made_of: str) -> bool:
 
     if not any(store.notes(file.parent).get("made_of") == made_of for file in sorted(out.rglob(store.RECIPE))[:1]):
         require_new(out)
+        store.check_writable(out)
         return False
     print(f"{out}: finished already")
     return True
