@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from feint.cli.common import continued, named_network, owner_split, task_inputs
+from feint.cli.common import continued, is_finished, named_network, owner_split, task_inputs
 from feint.data import Split, pools
 from feint.errors import BadInput, NotWritten
 from feint.models.networks import Network
@@ -82,3 +82,9 @@ def test_nobody_is_asked_whose_answers_cannot_be_kept(tmp_path):
     answers = tmp_path / "file/transcript.safetensors"
     with pytest.raises(NotWritten), continued(lambda _: pytest.fail("asked"), answers, "somebody"):
         pass
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_its_content_is_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotWritten, match="room and permission"):
+        is_finished(tmp_path / "file" / "fitted", "")

@@ -54,6 +54,16 @@ def test_the_adapter_is_written_with_its_evidence(owner):
     assert any("with NCHW, 0 to 1, RGB" in line for line in table["evidence"])
 
 
+def test_the_next_command_has_the_options_that_the_samples_need(owner):
+    split = samples()
+    np.savez("my photos.npz", images=split.values, kind=np.array(NAMES)[split.labels.numpy()])
+    code, out, err = owner("inspect OWNER:make --data 'my photos.npz' --label kind")
+    assert code == 0, err
+    assert out.endswith("Next: feint audit model.toml --data 'my photos.npz' --label kind\n")
+    code, _, err = owner("inspect OWNER:make --data 'my photos.npz' --label kind")
+    assert (code, "--out model.toml, which exists; expected a new file" in err) == (2, True)
+
+
 def test_named_classes_are_the_order_of_the_scores(owner):
     names = f"--classes {','.join(NAMES)}"
     code, _, err = owner(f"inspect OWNER:make --data photos.npz {names}")

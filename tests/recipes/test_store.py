@@ -105,6 +105,18 @@ def test_when_writing_fails_the_old_file_stays_and_nothing_half_written_is_left(
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_file_never_replaces_a_directory(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "model").write_text("trained for hours")
+    with pytest.raises(NotWritten, match=r"a directory; .* name a file in it"), store.atomic_write(
+        tmp_path / "runs"
+    ) as partial:  # fmt: skip
+        partial.write_text("a file")
+    with pytest.raises(NotWritten, match="a directory"):
+        store.check_writable(tmp_path / "runs")
+    assert [file.name for file in tmp_path.rglob("*")] == ["runs", "model"]
+
+
 def test_a_trained_network_in_a_recipe_comes_back_from_disk(tmp_path, victim):
     @dataclass(frozen=True)
     class Holds:

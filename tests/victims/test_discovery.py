@@ -66,6 +66,8 @@ def test_weights_alone_need_their_network(tmp_path, victim, network, digits):
         ("m.rknn", r"compiled for a device"),
         ("m.py", r"source code.*m:FUNCTION"),
         ("m.npz", r"data; .*--data .*m\.npz"),
+        ("m.js", r"JavaScript.*describe its API"),
+        ("web/core.d.ts", r"expected model\.toml, victim\.toml, NAME\.onnx"),
         ("m.docx", r"expected model\.toml, victim\.toml, NAME\.onnx"),
         ("empty/nothing", r"expected model\.toml, victim\.toml, NAME\.onnx"),
     ],
@@ -92,6 +94,40 @@ def test_a_file_that_is_no_model_is_named_by_its_content(name, content, says, tm
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadInput, match=says):
         victims.load_any(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["m.model", "m.bin", "m", "m.onnx"])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"GGUF\x03\0\0\0", r"llama\.cpp"),
+        (b"\x89HDF\r\n\x1a\n", r"Keras.*tf2onnx\.convert --keras"),
+        (b"tree\nversion=v4\n", r"LightGBM; .*name it so: cp .*m[\w.]* m\.txt"),
+        (b"svm_type c_svc\n", r"LIBSVM.*package\.module:function"),
+        (b"\x1c\0\0\0TFL3\x14", r"TensorFlow Lite.*--tflite"),
+    ],
+)
+def test_a_file_whose_name_misleads_is_named_by_its_content(name, content, says, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=says):
+        victims.load_any(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("folder", "part", "says"),
+    [
+        ("saved/saved_model.pb", "saved_model.pb", r"SavedModel.*--saved-model .*saved --output saved\.onnx"),
+        ("saved/saved_model.pb", "variables/variables.data-00000-of-00001", r"SavedModel.*--saved-model .*saved "),
+        ("saved/config.cfg", "textcat/model", r"saved, a pipeline of spaCy"),
+        ("saved/MLmodel", "MLmodel", r"saved, a model of MLflow"),
+    ],
+)
+def test_a_part_of_a_directory_is_refused_as_the_directory(folder, part, says, tmp_path):
+    for file in (tmp_path / folder, tmp_path / "saved" / part):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"content")
+    with pytest.raises(BadInput, match=says):
+        victims.load_any(tmp_path / "saved" / part)
 
 
 def test_a_mojo_of_h2o_is_named(tmp_path):

@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 def require_new(out: Path) -> None:
     """Raise `BadInput` if --out exists."""
     if out.exists():
-        raise BadInput(f"--out {out}, which exists", "a new directory", "choose another, or delete it to run again")
+        kind = "file" if out.is_file() else "directory"
+        raise BadInput(f"--out {out}, which exists", f"a new {kind}", "choose another, or delete it to run again")
 
 
 def is_finished(out: Path, made_of: str) -> bool:
     """Return whether --out was made of the same already, and print that it was; anything else raises `BadInput`.
+
+    One that cannot be written raises `NotWritten`, before its content is made.
 
     Args:
         out: Directory that `store.save` wrote, or of several such directories.
@@ -38,6 +41,7 @@ def is_finished(out: Path, made_of: str) -> bool:
 
     if not any(store.notes(file.parent).get("made_of") == made_of for file in sorted(out.rglob(store.RECIPE))[:1]):
         require_new(out)
+        store.check_writable(out)
         return False
     print(f"{out}: finished already")
     return True

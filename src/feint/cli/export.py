@@ -66,6 +66,8 @@ def export(
             "a VICTIM, or --outputs-only with --classes K", "give one of the two",
         )  # fmt: skip
     options = {"gateway": server == "gateway", "rung": rung}
+    if victim is not None and Path(victim).exists() and out.exists() and out.samefile(victim):
+        raise BadInput(f"--out {out}, the model itself", "another file", f"--out {out.stem}-defended.onnx")
     if victim is None or classes is not None:
         make = partial(library.outputs, parse_defense(defense), classes=classes or 0, **options)
     else:
@@ -84,8 +86,10 @@ def export(
 def _writer(server: str | None) -> "Callable[[Path, Callable[[Path], Written]], Written]":
     """Return what writes the files of a server, or raise `UnknownName`."""
     from feint import export as library
+    from feint.recipes.store import check_writable
 
     def write_file(file: Path, make: "Callable[[Path], Written]") -> "Written":
+        check_writable(file)
         return make(file)
 
     writers = {"gateway": write_file, "triton": library.triton, "kserve": library.kserve}

@@ -1,6 +1,7 @@
 """Command `feint inspect`."""
 
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,8 +78,9 @@ def inspect(
     _print_inspection(inspection)
     place = model if ":" in model and not Path(model).exists() else os.path.relpath(model, out.parent)
     ModelFile(place, inspection.adapter, known, inspection.evidence).write(out)
-    ceiling = " --max-calls N" if raw.meter is not None else ""
-    print(f"{out}: written. Next: feint audit {out} --data {data or 'SAMPLES'}{ceiling}")
+    options = [*(["--label", label] if label is not None else []), *(["--max-calls", "N"] if raw.meter else [])]
+    following = shlex.join(["feint", "audit", str(out), "--data", data or "SAMPLES", *options])
+    print(f"{out}: written. Next: {following}")
 
 
 def _names(classes: str) -> tuple[str, ...]:

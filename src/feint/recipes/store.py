@@ -73,7 +73,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         A temporary path beside `path`. It replaces `path` when the block ends without an error.
 
     Raises:
-        NotWritten: The disk is full, or permission is missing. `path` is unchanged.
+        NotWritten: The disk is full, permission is missing, or a directory is where a file would be. `path` is
+            unchanged.
     """
     parent = None
     try:
@@ -81,7 +82,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
         parent = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         partial = parent / path.name
         yield partial
-        if path.is_dir():
+        if not partial.is_dir():
+            _refuse_directory(path)
+        elif path.is_dir():
             path.rename(parent / "replaced")
         partial.replace(path)
     except (OSError, safetensors.SafetensorError) as error:
@@ -95,13 +98,20 @@ def check_writable(path: Path) -> None:
     """Check that a file can be written, before what it will hold is paid for. Its directory is made.
 
     Raises:
-        NotWritten: Permission is missing, or the directory is a file.
+        NotWritten: Permission is missing, the directory is a file, or the file is a directory.
     """
+    _refuse_directory(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent).cleanup()
     except OSError as error:
         raise NotWritten(*_unwritten(path, error)) from error
+
+
+def _refuse_directory(path: Path) -> None:
+    """Raise `NotWritten` for a directory, which a file would replace with all that is in it."""
+    if path.is_dir():
+        raise NotWritten(f"{path}, which is a directory", "a file to write", "name a file in it")
 
 
 def _unwritten(path: Path, error: Exception) -> tuple[str, str, str]:

@@ -18,7 +18,12 @@ from feint.victims.certain import adapt
 from feint.victims.formats.boosting import CatBoostModel, LightGbmModel, XgboostModel
 from feint.victims.formats.code import load_code
 from feint.victims.formats.estimator import load_estimator
-from feint.victims.formats.foreign import refuse_foreign, refuse_foreign_json, refuse_start
+from feint.victims.formats.foreign import (
+    refuse_content,
+    refuse_foreign,
+    refuse_foreign_json,
+    refuse_start,
+)
 from feint.victims.formats.hugging_face import load_hugging_face
 from feint.victims.formats.onnx import OnnxFile
 from feint.victims.formats.pickle_content import is_pickle
@@ -127,11 +132,13 @@ def load_raw(place: Path | str, *, network: Network | None = None) -> RawModel:
     if path.is_dir() and (path / "config.json").is_file():
         return load_hugging_face(path)
     if path.suffix.lower() not in FILES or path.is_dir():
+        refuse_content(path)
         raise BadInput(str(place), KINDS, "name one of these")
     try:
         return FILES[path.suffix.lower()](str(place))
     except DamagedFile:  # only then, since a booster's JSON may have 100 MB
         refuse_foreign_json(path)
+        refuse_content(path)
         raise
 
 
@@ -164,7 +171,8 @@ def _load_network(place: str, network: Network | None) -> nn.Module:
         return load(place)
     refuse_start(Path(place))
     if network is None:
-        raise BadInput(f"{place} alone", "the network that these weights belong to", "name it: --network resnet18")
+        remedy = "name it: --network resnet18; or load both in a factory, and name that: package.module:factory"
+        raise BadInput(f"{place} alone", "the network that these weights belong to", remedy)
     return load_weights(place, network)
 
 

@@ -12,6 +12,7 @@ REMEDIES = {
     "pose estimation": "return one class for each image from a function: package.module:function",
     "token classification or generation": "return one class for each text from a function: package.module:function",
     "texts and columns together": "hold the columns fixed in a function that takes the texts: package.module:function",
+    "streams, with a state from call to call": "begin from the first state in a function: package.module:function",
     "embedding": "put the classifier behind it, and name both as one model",
     "clustering": "wrap it in a function that returns the cluster as label: package.module:function",
     "outlier detection": "wrap it in a function that returns 0 or 1 as label: package.module:function",
@@ -34,6 +35,8 @@ def task_of(raw: RawModel) -> str | None:
         return raw.metadata.task
     if BOXES & {spec.name.lower() for spec in raw.outputs}:
         return "detection"
+    if _carries_state(raw):
+        return "streams, with a state from call to call"
     ranks = {len(spec.shape) for spec in raw.outputs if spec.shape and tuple(spec.shape[2:]) != (1, 1)}
     if not ranks or min(ranks) < 3:
         return None
@@ -44,3 +47,12 @@ def task_of(raw: RawModel) -> str | None:
 
 def _takes_images(raw: RawModel) -> bool:
     return any(len(spec.shape) == 4 for spec in raw.inputs)
+
+
+def _carries_state(raw: RawModel) -> bool:
+    """Return whether one of several inputs comes back as an output, like h as hn: the state of a recurrent model."""
+    return len(raw.inputs) > 1 and any(
+        output.name.startswith(state.name) and len(output.shape) == len(state.shape) > 2
+        for state in raw.inputs
+        for output in raw.outputs
+    )

@@ -232,6 +232,16 @@ def test_what_is_no_classifier_is_refused_with_what_it_is(nodes, gives, says, tm
         victims.load_any(file)
 
 
+def test_a_model_of_a_stream_is_refused(tmp_path):
+    nodes = [*models.LINEAR, models.node("Identity", ["state"], ["stateN"])]
+    state = [2, "N", 128]
+    takes = [("x", FLOAT, ["N", 192]), ("state", FLOAT, state)]
+    gives, weights = [("y", FLOAT, ["N", 4]), ("stateN", FLOAT, state)], {"w": models.IMAGE_WEIGHTS}
+    file = models.save(tmp_path / "m.onnx", nodes, takes, gives, weights)
+    with pytest.raises(BadInput, match=r"a model of streams, with a state .* begin from the first state in a function"):
+        victims.load_any(file)
+
+
 def test_an_output_called_logits_is_taken_beside_an_embedding(tmp_path):
     nodes = [models.LINEAR[0], models.node("MatMul", ["f", "w"], ["logits"]), models.node("Relu", ["f"], ["e"])]
     gives = [("e", FLOAT, ["N", 192]), ("logits", FLOAT, ["N", 4])]

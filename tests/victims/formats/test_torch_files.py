@@ -106,7 +106,7 @@ def test_a_pickle_is_refused_unloaded_with_the_lines_that_convert_it(name, says,
 
 def test_what_is_no_file_of_torch_is_named(tmp_path):
     (tmp_path / "noise.pt2").write_bytes(b"noise")
-    with pytest.raises(BadInput, match="pickled"):
+    with pytest.raises(DamagedFile, match="torch did not write"):
         victims.load_any(tmp_path / "noise.pt2")
     with zipfile.ZipFile(tmp_path / "empty.pt2", "w") as archive:
         archive.writestr("m/models/model.json", "{}")
@@ -169,4 +169,14 @@ def test_a_script_that_writes_files_is_refused(tmp_path):
 
     torch.jit.script(Writes()).save(str(tmp_path / "m.pt"))
     with pytest.raises(BadInput, match="writes or reads files"):
+        victims.load_any(tmp_path / "m.pt", domain=IMAGES)
+
+
+def test_a_script_that_needs_more_than_tensors_is_refused(tmp_path):
+    class Sampled(nn.Module):
+        def forward(self, x, rate: int):
+            return x.flatten(1) * rate
+
+    torch.jit.script(Sampled()).save(str(tmp_path / "m.pt"))
+    with pytest.raises(BadInput, match=r"needs rate: int; .*name its factory"):
         victims.load_any(tmp_path / "m.pt", domain=IMAGES)

@@ -1,6 +1,7 @@
 """Formats that are converted first: each with its command."""
 
 import json
+import re
 import zipfile
 from itertools import islice
 from pathlib import Path
@@ -12,10 +13,14 @@ COREML = "coremltools.utils.load_spec('{name}')"
 KERAS = ("a Keras model", f"convert it: {TF} --keras {{name}} --output {{stem}}.onnx")
 PADDLE = "convert it: pip install paddle2onnx && paddle2onnx --model_dir {folder} --save_file {stem}.onnx"
 TENSORRT = ("a TensorRT engine", "name the ONNX file that it was built from")
-BOOSTER = "convert it: booster = xgboost.Booster(model_file='{name}'); booster.save_model('{stem}.ubj')"
+BOOSTER = (
+    "a booster in an old form",
+    "convert it: booster = xgboost.Booster(model_file='{name}'); booster.save_model('{stem}.ubj')",
+)
 CODE = "load it in a function of yours, and name that: package.module:function"
 SERVED = "or serve it, and audit the server: feint audit --url URL --model NAME"
-API = f"{CODE}; or serve it, and describe its API in a victim.toml"
+SERVICE = "serve it, and describe its API in a victim.toml"
+API = f"{CODE}; or {SERVICE}"
 DEVICE = ("a model compiled for a device", "name the ONNX file that it was built from")
 ARCHIVE = "unpack it: tar -xf {name}"
 SOURCE = "name a function or factory in it, in a folder on the path of Python: {stem}:FUNCTION"
@@ -53,7 +58,7 @@ FORMATS = {  # by suffix, of a file or directory
     ".gguf": ("a language model for llama.cpp", f"{CODE}, which returns the scores of its classes"),
     ".xml": ("an OpenVINO model", f"name the file that it was converted from; {SERVED}"),
     ".rds": ("an object of R", "write the booster itself: xgb.save, lgb.save or catboost.save_model"),
-    ".model": ("a booster in an old form", BOOSTER), ".bst": ("a booster in an old form", BOOSTER),
+    ".model": BOOSTER, ".bst": BOOSTER,
     ".ort": ("a model of ONNX Runtime's own format", "name the ONNX file that it was converted from"),
     ".gz": ("a compressed file", "unpack it: gunzip {name}"),
     ".bz2": ("a compressed file", "unpack it: bunzip2 {name}"),
@@ -69,6 +74,7 @@ FORMATS = {  # by suffix, of a file or directory
     ".rdata": ("objects of R", "write the booster itself: xgb.save, lgb.save or catboost.save_model"),
     ".data": ("tensors of an ONNX file", "name that file: {name} is read with it"),
     ".dvc": ("a pointer of DVC", "dvc pull {name}, and name the file that it stands for"),
+    ".js": ("JavaScript", SERVICE), ".mjs": ("JavaScript", SERVICE), ".wasm": ("a program of WebAssembly", SERVICE),
     ".py": ("source code", SOURCE), ".ipynb": ("a notebook", f"write a module that loads its model; {CODE}"),
     ".csv": DATA, ".parquet": DATA, ".jsonl": DATA, ".npz": DATA, ".npy": DATA,
 }  # fmt: skip
@@ -98,10 +104,17 @@ STARTS = {  # by the first bytes of a file
     b"<html": ("a page of HTML", "download the file itself"),
     b"\xba\x16o/": ("a model of fastText", CODE),
 }  # fmt: skip
+CONTENTS = {  # by the first bytes of a file whose name says nothing, or what it is not
+    rb"GGUF": FORMATS[".gguf"], rb"\x89HDF": KERAS,
+    rb"tree\r?\nversion": ("a model of LightGBM", "name it so: cp {name} {stem}.txt"),
+    rb"(svm|solver)_type ": ("a model of LIBSVM or LIBLINEAR", CODE),
+    rb"(?s:.{4})TFL3": FORMATS[".tflite"], rb"(?s:.{4})ORTM": FORMATS[".ort"],  # FlatBuffers
+}  # fmt: skip
 LOADED = (
-    ".onnx", ".skops", ".pt2", ".pt", ".pth", ".ts", ".ubj", ".cbm", ".safetensors", ".joblib", ".pkl", ".sav", ".ckpt",
+    ".onnx", ".skops", ".pt2", ".pt", ".pth", ".ubj", ".cbm", ".safetensors", ".joblib", ".pkl", ".sav", ".ckpt",
     ".keras", ".h5", ".tflite", ".bin",
 )  # fmt: skip
+HEAD = 64  # bytes by which a file is known
 SEEN = 1000  # files of a directory among which a model's is looked for
 JSON = {  # by a key within
     "tree_info": ("a dump of LightGBM, which it cannot read back", "write the model: booster.save_model('{stem}.txt')"),
@@ -114,16 +127,38 @@ JSON = {  # by a key within
 
 def refuse_foreign(path: Path) -> None:
     """Raise `BadInput` for a file or directory of a format that is converted first."""
+    if path.is_file() and path.name in FOLDERS and path.suffix != ".json":  # an XGBoost model may be called model.json
+        refuse_foreign(path.parent)
     within = _model_within(path) if path.is_dir() else None
     known = (_foreign_folder(path, within) if path.is_dir() else _foreign_archive(path)) or _by_name(path)
     if known is not None and path.exists():
         raise _refusal(path, *known, within=within)
 
 
+def refuse_content(path: Path) -> None:
+    """Raise `BadInput` for a file that is of another format by its content, or a part of a directory that is one."""
+    known = _by_content(path)
+    if known is not None:
+        raise _refusal(path, *known)
+    for folder in list(path.parents)[:2]:
+        if any((folder / file).is_file() for file in FOLDERS):
+            refuse_foreign(folder)
+
+
 def _by_name(path: Path) -> tuple[str, str] | None:
     """Return what a file or directory is by its last two suffixes or the last one."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    return FORMATS.get("".join(suffixes[-2:])) or FORMATS.get("".join(suffixes[-1:]))
+    known = FORMATS.get("".join(suffixes[-2:])) or FORMATS.get("".join(suffixes[-1:]))
+    return _by_content(path) or known if known is BOOSTER else known  # many libraries call their files .model
+
+
+def _by_content(path: Path) -> tuple[str, str] | None:
+    """Return what a file is by its first bytes."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    return next((entry for start, entry in CONTENTS.items() if re.match(start, head)), None)
 
 
 def refuse_start(path: Path) -> None:
@@ -131,7 +166,7 @@ def refuse_start(path: Path) -> None:
     if not path.is_file():
         return
     with path.open("rb") as file:
-        head = file.read(64).lower()
+        head = file.read(HEAD).lower()
     known = next((entry for start, entry in STARTS.items() if (head.startswith(start) if start else not head)), None)
     if known is not None:
         raise _refusal(path, *known)

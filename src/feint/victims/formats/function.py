@@ -2,7 +2,8 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ from feint.victims.outputs import label_text
 from feint.victims.raw import Metadata, RawModel, TensorSpec
 
 REQUEST = 50  # inputs of one call of a paid function
+SLACK = 1e-3  # by which rounded probabilities may sum to more than 1
 
 
 class FunctionModel(RawModel):
     """Function of one batch of inputs to one answer for each: a row of scores, a label, or a dictionary of scores.
 
-    It may return a dictionary of several outputs by name, too. Its digest is that of its source.
+    Its digest is that of the source of its module, which may name the model that it loads. Where calls cost something
+    it is that of its own source, so that no change beside it loses answers that were paid for.
 
     Args:
         function: The function. Its attributes may state more: `classes`, their names; `values`, the kind of its scores
@@ -34,8 +37,10 @@ class FunctionModel(RawModel):
         self.metadata = Metadata(
             tuple(map(label_text, getattr(function, "classes", ()))), values=getattr(function, "values", None)
         )
+        self._names = self.metadata.classes  # of the scores
         self.meter = _meter(function, place)
-        self.digest = hashlib.sha256(f"{place} {_source(function)}".encode()).hexdigest()
+        source = _source(function if self.meter is not None else inspect.getmodule(function) or function)
+        self.digest = hashlib.sha256(f"{place} {source}".encode()).hexdigest()
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
         x = arrays["x"]
@@ -49,7 +54,7 @@ class FunctionModel(RawModel):
                 "an answer for each input", "mend the function, or the model.toml that says what it takes",
             ) from error  # fmt: skip
         y = self._array(answer)
-        if y.ndim == 0 or len(y) != len(x):
+        if y.ndim == 0 or len(y) != len(x) or (y.dtype == object and y.ndim > 1):
             raise BadInput(
                 f"an answer of shape {y.shape} of {self.place} for {len(x)} inputs", f"{len(x)} rows or labels",
                 "return one for each input",
@@ -57,16 +62,66 @@ class FunctionModel(RawModel):
         return {"y": y}
 
     def _array(self, answer: Any) -> np.ndarray:
-        """Return an answer as an array; dictionaries of scores in the order of the classes, or else of their names."""
+        """Return an answer as an array, with the columns of a data frame as its classes."""
         if isinstance(answer, Tensor):
             return answer.detach().cpu().numpy()
-        rows = answer if isinstance(answer, np.ndarray) else list(answer)
-        if len(rows) and isinstance(rows[0], dict):
-            texts = [{label_text(key): score for key, score in row.items()} for row in rows]
-            names = self.metadata.classes or tuple(sorted({name for row in texts for name in row}))
-            return np.array([[row.get(name, 0.0) for name in names] for row in texts])
-        array = np.asarray(rows)
+        try:
+            rows: Any = answer.to_dict("records") if _is_frame(answer) else answer
+            rows = rows if isinstance(rows, np.ndarray) else list(rows)
+            scored = {isinstance(row, Mapping) for row in rows}
+            if len(scored) > 1:
+                raise TypeError("some are dictionaries")
+            array = np.empty(0) if True in scored else np.asarray(rows)
+        except (TypeError, ValueError) as error:  # None, a number, or rows of several lengths
+            raise BadInput(
+                f"a {type(answer).__name__} of {self.place} ({one_line(error, 100)})",
+                "an array, or a list, of a row of scores, a label or a dictionary of scores for each input",
+                "return one for each input",
+            ) from error  # fmt: skip
+        if True in scored:
+            return self._scores(rows)
         return array.astype(object) if array.dtype.kind in "US" else array
+
+    def _scores(self, rows: Sequence[Mapping[Any, Any]]) -> np.ndarray:
+        """Return dictionaries of scores as rows in the order of the classes, which are those of the first answer.
+
+        Raises:
+            BadInput: A later answer has others, as those of a function of the best few would.
+        """
+        texts = [{label_text(key): score for key, score in row.items()} for row in rows]
+        if not self._names:
+            self._names = tuple(sorted(texts[0]))
+        names, stated = self._names, bool(getattr(self.function, "classes", ()))  # then scores may be left out
+        strange = {key for row in texts for key in (row.keys() - {*names} if stated else row.keys() ^ {*names})}
+        if strange:
+            name, labels = self.place.rpartition(":")[2], f"{', '.join(sorted(strange)):.60}"
+            remedy = f"{'add them to' if stated else 'return all, or name them:'} {name}.classes = [...]"
+            got = f"answers of {self.place}, {'some' if stated else 'not all'} of which have a score for {labels}"
+            raise BadInput(got, "scores of the same classes for each input", remedy)
+        if {*self.metadata.classes} in (set(), {*names}):  # else the owner renamed them
+            self.metadata = replace(self.metadata, classes=names)
+        scores = np.array([[row.get(name, 0.0) for name in names] for row in texts])
+        return _completed(scores, np.array([[name in row for name in names] for row in texts]))
+
+
+def _completed(scores: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Return scores (N, K) of which some were returned, with the rest of the mass spread evenly over the others.
+
+    Raises:
+        BadInput: Scores were left out that are no probabilities.
+    """
+    if present.all():
+        return scores
+    rest, absent = 1 - scores.sum(1), (~present).sum(1)
+    if scores.min() < 0 or rest[absent > 0].min() < -SLACK:
+        raise BadInput("scores of some classes, which are no probabilities", "scores of all classes", "return all")
+    share = rest.clip(0) / absent.clip(1)
+    return np.where(present, scores, share[:, None])
+
+
+def _is_frame(answer: Any) -> bool:
+    """Return whether an answer is a data frame, of pandas or another library that gives its rows as dictionaries."""
+    return hasattr(answer, "to_dict") and getattr(answer, "ndim", 1) == 2
 
 
 def _meter(function: Callable[..., Any], place: str) -> Meter | None:
@@ -87,8 +142,9 @@ def _meter(function: Callable[..., Any], place: str) -> Meter | None:
     return Meter(float(price), str(getattr(function, "currency", "")), size=getattr(function, "batch", REQUEST))
 
 
-def _source(function: Callable[..., Any]) -> str:
+def _source(code: Any) -> str:
+    """Return the source of a function or module, or its name where there is none."""
     try:
-        return inspect.getsource(function)
+        return inspect.getsource(code)
     except (OSError, TypeError):
-        return getattr(function, "__qualname__", type(function).__qualname__)
+        return getattr(code, "__qualname__", type(code).__qualname__)

@@ -1,5 +1,6 @@
 """Pickles, which are refused with the lines that convert what they hold."""
 
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,7 +24,7 @@ WRITERS = {  # by the package of a pickled model
 
 def refuse_pickle(path: Path) -> NoReturn:
     """Raise `BadInput` for a pickle, with the lines that convert it where it is trusted."""
-    name, stem = path.name, path.name.partition(".")[0]
+    name, stem = path.name, re.sub(r"(\.[A-Za-z]\w*)+$", "", path.name)  # a version such as 1.2 stays
     if (content := read_torch(path)) is not None:
         kind, lines = _torch_lines(content, name, stem)
     elif path.suffix in TORCH:

@@ -12,6 +12,7 @@ from torch import nn
 
 from feint.errors import BadInput, DamagedFile, MissingData, one_line
 from feint.victims.formats.exported_program import check_exported_program, input_specs
+from feint.victims.formats.pickle_content import is_pickle
 from feint.victims.formats.pickles import refuse_pickle
 from feint.victims.formats.torch_module import TorchModel
 from feint.victims.raw import TensorSpec
@@ -62,13 +63,17 @@ def _load(path: Path) -> tuple[nn.Module, tuple[TensorSpec, ...]]:
         if any(name.partition("/")[2].startswith("code/") for name in names):
             _check_script(path, names)
             with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of TorchScript itself
-                return torch.jit.load(str(path), map_location="cpu").eval(), ()
+                module = torch.jit.load(str(path), map_location="cpu").eval()
+            _check_arguments(path, module)
+            return module, ()
     except BadInput:
         raise
     except Exception as error:  # torch's exceptions share no other base
         raise DamagedFile(
             f"{path} ({one_line(error, 200)})", "a file that this version of torch can load", "export it again"
         ) from error
+    if not names and not is_pickle(path):
+        raise DamagedFile(f"{path}, which torch did not write", "a file that torch wrote", "export it again")
     return refuse_pickle(path)
 
 
@@ -78,6 +83,17 @@ def _names(path: Path) -> list[str]:
             return archive.namelist()
     except (OSError, zipfile.BadZipFile):
         return []
+
+
+def _check_arguments(path: Path, module: torch.jit.ScriptModule) -> None:
+    """Raise `BadInput` where a TorchScript module needs other arguments than tensors."""
+    arguments = module.forward.schema.arguments[1:]  # pyright: ignore[reportFunctionMemberAccess]  # [0] is self
+    others = [f"{a.name}: {a.type}" for a in arguments if str(a.type) != "Tensor" and not a.has_default_value()]
+    if others:
+        raise BadInput(
+            f"{path}, whose forward needs {', '.join(others):.80}", "a module that takes tensors",
+            "fix them in a module around it, and name its factory: package.module:factory",
+        )  # fmt: skip
 
 
 def _check_script(path: Path, names: list[str]) -> None:
