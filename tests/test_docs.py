@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.load.processes import free_port
-from docs import tables
+from docs.tables import pages as tables
 
 from feint import bench, cli, data
 from feint.bench.load import shipped

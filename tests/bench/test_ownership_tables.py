@@ -2,7 +2,7 @@
 
 import json
 
-from docs import ownership_tables
+from docs.tables import ownership as ownership_tables
 
 from feint.bench import load
 

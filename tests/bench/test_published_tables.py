@@ -4,7 +4,7 @@ import pytest
 from benchmarks.record import RESULTS
 from benchmarks.tables.__main__ import TABLES, run
 from benchmarks.tables.rows import slug
-from docs.published_tables import audited
+from docs.tables.published import audited
 
 from feint.bench.load import shipped
 from feint.evaluation import jsonl

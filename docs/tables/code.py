@@ -11,18 +11,14 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
+from docs.tables.rows import grid
+
 from feint import attacks, defenses
 from feint.cli import app
 from feint.gateway import settings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "feint"
-
-
-def grid(rows: list[list[str]]) -> str:
-    """A Markdown table; the first row holds the heads."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [cells[0], ["---"] * len(cells[0]), *cells[1:]])
 
 
 def summary(docstring: str | None) -> str:
@@ -80,7 +76,8 @@ def _wrapped(stem: str, names: list[str], width: int = 80) -> Iterator[str]:
 def floors() -> str:
     """The floors of the import contract in pyproject.toml, the highest first."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    layers = next(it["layers"] for it in contracts if it["type"] == "layers" and not it.get("containers"))
+    whole = (entry for entry in contracts if entry["type"] == "layers" and not entry.get("containers"))
+    layers = next(whole)["layers"]
     shown = [", ".join(f"`{name}`" for name in re.findall(r"feint\.(\w+)", layer)) for layer in layers]
     return grid([["Floor", "Rooms"], *([f"{len(shown) - i}", names] for i, names in enumerate(shown))])
 
@@ -99,25 +96,26 @@ def modules() -> str:
 
 def methods(of: Iterable[type]) -> str:
     """Methods with their papers and the first sentences of their docstrings."""
-    rows = [[f"`{it.__name__}` {{cite:p}}`{it.cite}`", summary(it.__doc__)] for it in of]  # pyright: ignore
+    rows = [[f"`{method.__name__}` {{cite:p}}`{method.cite}`", summary(method.__doc__)] for method in of]  # pyright: ignore
     return grid([["Method", "Summary"], *rows])
 
 
 def exported(room: Any, *, base: type = object, without: tuple[type, ...] = ()) -> list[type]:
     """The methods of a room that are a kind of `base`, in the order of their modules."""
     names = {getattr(room, name) for name in room.__all__}
-    kinds = [it for it in names if isinstance(it, type) and issubclass(it, base) and hasattr(it, "cite")]
-    return sorted((it for it in kinds if not issubclass(it, without)), key=lambda it: (it.__module__, it.__name__))
+    kinds = [kind for kind in names if isinstance(kind, type) and issubclass(kind, base) and hasattr(kind, "cite")]
+    shown = [kind for kind in kinds if not issubclass(kind, without)]
+    return sorted(shown, key=lambda kind: (kind.__module__, kind.__name__))
 
 
 def lenses(*, evasion: bool) -> list[type]:
     """The lenses that read answers anew, or those that only change who asks and when."""
-    return [it for it in exported(attacks, base=attacks.Lens) if it.__module__.endswith(".evasion") == evasion]
+    return [lens for lens in exported(attacks, base=attacks.Lens) if lens.__module__.endswith(".evasion") == evasion]
 
 
 def access(method: str) -> list[type]:
     """The members of the access room that define `admit` or `observe`."""
-    return [it for it in exported(defenses.access) if hasattr(it, method)]
+    return [member for member in exported(defenses.access) if hasattr(member, method)]
 
 
 def commands() -> str:
@@ -130,18 +128,18 @@ def commands() -> str:
 
 def setting(kind: type) -> str:
     """The keys of one table of the gateway's settings, with their types and defaults."""
-    rows = [[f"`{it.name}`", _type(it.type), _default(it.default)] for it in fields(kind)]
+    rows = [[f"`{field.name}`", _type(field.type), _default(field.default)] for field in fields(kind)]
     return grid([["Key", "Type", "Default"], *rows])
 
 
 def _type(kind: Any) -> str:
     if get_origin(kind) is Literal:
-        return " or ".join(f'`"{it}"`' for it in get_args(kind))
-    kinds = [it for it in (get_args(kind) if isinstance(kind, UnionType) else [kind]) if it is not NoneType]
+        return " or ".join(f'`"{value}"`' for value in get_args(kind))
+    kinds = [part for part in (get_args(kind) if isinstance(kind, UnionType) else [kind]) if part is not NoneType]
     names = {Path: "path", str: "text", int: "integer", float: "number", bool: "true or false"}
     names |= {tuple[str, ...]: "list of texts", tuple[int, ...]: "list of integers"}
     names |= {settings.Place: "path or text", tuple[settings.Place, ...]: "list of paths or texts"}
-    return " or ".join(names.get(it, "table") for it in kinds)
+    return " or ".join(names.get(part, "table") for part in kinds)
 
 
 def _default(value: Any) -> str:

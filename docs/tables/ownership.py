@@ -1,11 +1,12 @@
 """Tables and the picture of the suite `ownership`: which marks survive thefts and removals."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from statistics import mean, median
 from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks.record import RESULTS
+from docs.tables.rows import grid
 
 from feint.bench import load
 from feint.defenses.access.binomial import upper_bound
@@ -17,7 +18,6 @@ from feint.report import figures
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RESULTS = Path(__file__).parents[1] / "results"
 SUITE, THEFT, LABELS = "ownership", "KnockoffNets", ", labels only"
 MARKS = "claimed_same_mistakes", "claimed_triggers", "claimed_marked_answers", "claimed_trained_mark"
 HEADS = [
@@ -153,8 +153,8 @@ def _points() -> Iterator[tuple[str, float, float, bool]]:
             yield row.victim, 100 * scores["fidelity"], scores["claim_log_e"], scores["claimed"] == 1
 
 
-TABLES: dict[str, Callable[[], Grid]] = {
-    "ownership_digits": partial(survival, "digits"),
-    "ownership_fashion_mnist": partial(survival, "fashion_mnist"),
-    "ownership_honest": honest,
+TABLES = {
+    "ownership_digits": lambda: grid(survival("digits")),
+    "ownership_fashion_mnist": lambda: grid(survival("fashion_mnist")),
+    "ownership_honest": lambda: grid(honest()),
 }

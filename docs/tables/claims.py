@@ -1,9 +1,12 @@
-"""Tables of claims, from results/claims.jsonl."""
+"""Tables of claims of ownership, from results/claims.jsonl."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from math import log
 from statistics import median
 from typing import Any
+
+from docs.tables.rows import grid, rows_of
 
 from feint.defenses.access.binomial import upper_bound
 
@@ -152,7 +155,7 @@ def false_claims(rows: Iterable[Row]) -> Grid:
     return shown
 
 
-TABLES: dict[str, Callable[[Iterable[Row]], Grid]] = {
+_TABLES: Mapping[str, Callable[[Iterable[Row]], Grid]] = {
     "claims_copies": copies,
     "claims_fidelity": fidelities,
     "claims_published": published,
@@ -161,3 +164,11 @@ TABLES: dict[str, Callable[[Iterable[Row]], Grid]] = {
     "claims_innocents": innocents,
     "claims_false": false_claims,
 }
+
+
+def _written(table: Callable[[Iterable[Row]], Grid]) -> str:
+    """Return one of these tables of the published rows."""
+    return grid(table(rows_of("claims")))
+
+
+TABLES = {name: partial(_written, table) for name, table in _TABLES.items()}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from benchmarks.record import RESULTS
 from benchmarks.tables import autolycus2024, tramer2016
 from benchmarks.tables.rows import slug
-from docs.code_tables import grid
+from docs.tables.rows import grid
 
 from feint.bench import load
 from feint.bench.schema import ExpectedEntry
@@ -53,9 +53,10 @@ def summary() -> str:
 def suite(name: str) -> str:
     """Return the table of a suite's published values beside the measured ones."""
     lines = [["Victim", "Defense", "Attack", "Queries", "What", "Published", "Measured", "Difference"]]
-    for it, here in _measured(name):
-        shares = f"{it.value:.2%}", f"{here:.2%}", difference(here, it.value)
-        lines.append([it.victim, it.defense, it.attack, f"{it.budget:,}" if it.budget else "", _score(it), *shares])
+    for entry, here in _measured(name):
+        shares = f"{entry.value:.2%}", f"{here:.2%}", difference(here, entry.value)
+        budget = f"{entry.budget:,}" if entry.budget else ""
+        lines.append([entry.victim, entry.defense, entry.attack, budget, _score(entry), *shares])
     return grid(lines)
 
 
@@ -64,19 +65,20 @@ def _measured(name: str) -> Iterator[tuple[ExpectedEntry, float]]:
     file = RESULTS / f"{name}.jsonl"
     if file.exists():
         results = Results.load(file)
-        for it in load(name).expected:
-            here = measured(results.on(it.victim), it)
+        for entry in load(name).expected:
+            here = measured(results.on(entry.victim), entry)
             if here is not None:
-                yield it, here
+                yield entry, here
 
 
-def _score(it: ExpectedEntry) -> str:
-    return it.score.replace("_", " ").capitalize()
+def _score(entry: ExpectedEntry) -> str:
+    return entry.score.replace("_", " ").capitalize()
 
 
 def _suite_figures(name: str) -> Iterator[Figure]:
-    for it, here in _measured(name):
-        yield Figure(", ".join(filter(None, [it.victim, it.defense, it.attack, _score(it).lower()])), it.value, here)
+    for entry, here in _measured(name):
+        where = ", ".join(filter(None, [entry.victim, entry.defense, entry.attack, _score(entry).lower()]))
+        yield Figure(where, entry.value, here)
 
 
 def _tramer_runs() -> Iterator[tuple[tramer2016.Theft, Rows]]:
@@ -154,11 +156,11 @@ def dadd() -> str:
 def audits() -> str:
     """Return the table of audits beside the suites that attack the same victims."""
     lines = [["Victim", "Defense", "Queries", "Audit", "Suite", "Difference", "Noise", "Judging inputs"]]
-    for it in audited():
-        shown = f"{it.cell['stealer_accuracy']:.1%} ({100 * it.cell['low']:.1f}–{100 * it.cell['high']:.1f})"
-        behind = difference(it.cell["stealer_accuracy"], it.suite)
-        counts = f"{it.cell['budget']:,}", shown, f"{it.suite:.1%}", behind, f"± {100 * it.noise:.1f}"
-        lines.append([it.data, it.cell["defense"], *counts, f"{it.cell['n_test']:,}"])
+    for case in audited():
+        shown = f"{case.cell['stealer_accuracy']:.1%} ({100 * case.cell['low']:.1f}–{100 * case.cell['high']:.1f})"
+        behind = difference(case.cell["stealer_accuracy"], case.suite)
+        counts = f"{case.cell['budget']:,}", shown, f"{case.suite:.1%}", behind, f"± {100 * case.noise:.1f}"
+        lines.append([case.data, case.cell["defense"], *counts, f"{case.cell['n_test']:,}"])
     return grid(lines)
 
 

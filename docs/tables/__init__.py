@@ -1,0 +1,1 @@
+"""Tables and pictures of README, README.zh and the docs, from results/ and from the code: `make tables`."""
