@@ -1,13 +1,9 @@
 """Campaigns of 1,000 accounts among honest newcomers, on three victims: queries until the alarm, whose answers change.
 
-The victims and what attackers ask are those of `detectors`. Newcomers of the last period, of each of whom one query
-calibrates, use a quarter of the test inputs. Those of today use another, as do those who are recorded, which sets the
-level of probation. A copy is trained on what a campaign was answered, labels alone.
+`campaign_fits` says who the newcomers are. A copy is trained on what a campaign was answered, labels alone.
 """
 
-import functools
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -16,148 +12,45 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tables.attacked import VICTIMS
-from benchmarks.tables.drawn_rows import ATTACKERS, OWNERS, sent
+from benchmarks.tables.campaign_fits import (
+    OTHERS,
+    QUERIES,
+    SLICED,
+    at_level,
+    attack,
+    best,
+    calibrated,
+    fitted,
+    honest,
+    learned,
+    of_inputs,
+    pool,
+    scores,
+)
+from benchmarks.tables.drawn_rows import ATTACKERS, OWNERS
 from benchmarks.tables.ladder import KEY, STRONG, SURROGATE
-from benchmarks.tables.newcomers import Population, population, returned, scored
+from benchmarks.tables.newcomers import returned
 from benchmarks.tables.rows import Jobs, Row, prefix_of
 from feint import victims
 from feint.attacks import Surrogate, default_surrogates, tune
 from feint.bench.demo import SETTINGS
-from feint.data import Split
-from feint.defenses.access import Campaign, SequentialTest
-from feint.defenses.access.clients import probation_level
+from feint.defenses.access import Campaign
 from feint.defenses.access.cohort import ALARMS, fisher
 from feint.defenses.access.e_bh import e_bh
 from feint.defenses.access.e_process import NOW, mixed
 from feint.defenses.access.martingale import places, wealth
-from feint.defenses.feature_scores import LearnedScore, Mahalanobis
 from feint.defenses.outputs import LabelFlip
-from feint.defenses.scores import Energy, Score
 from feint.evaluation import metrics
-from feint.fitting import Fittable
 from feint.gateway.array_query import ArrayQuery
 from feint.ledger import Ledger
 from feint.models import networks
 from feint.models.training import learn
 from feint.progress import ProgressCallback
 
-ACCOUNTS, QUERIES, DAYS, SEEDS = 1000, 10, 1000, 3
+ACCOUNTS, DAYS, SEEDS = 1000, 1000, 3
 HONEST = 1000, 10_000
 PROBATION = 0.01, 0.02, 0.05
-SHARE = 0.01  # of the honest newcomers' answers that may change
 LEVELS = 0.01, 0.02, 0.05, 0.2
-PERIOD = 5000  # newcomers of the last period, of each of whom one query calibrates
-LAST, OTHERS, TODAY, TO_LEARN = range(4)  # the quarters of the test inputs that newcomers have
-RIDGE = 1e-3  # of the distance of rows: combinations of values that never occur have a small variance
-SLICED = ", slices declared"  # what follows the name of a score whose test has the owner's slices
-
-
-class Scored(NamedTuple):
-    """A score, and what loads the outliers that it learns from; None for one that learns from none."""
-
-    score: Score
-    outliers: Callable[[], Split] | None = None
-
-
-def learned(victim: str) -> Mapping[str, Scored]:
-    """Return the scores that learn from outliers."""
-    attacked = VICTIMS[victim]
-    score = LearnedScore(attacked.reads)
-    return {
-        f"learned from {attacked.outliers_name}": Scored(score, lambda: attacked.parts.outliers),
-        f"learned from {attacked.pool_name}": Scored(score, lambda: attacked.parts.pool.share(1, 4)),
-    }
-
-
-def of_inputs(victim: str) -> Mapping[str, Scored]:
-    """Return the scores that read rows of a table."""
-    attacked = VICTIMS[victim]
-    if attacked.reads == "features":
-        return {}
-    return {
-        f"of rows, learned from {attacked.pool_name}": Scored(
-            LearnedScore("inputs"), lambda: attacked.parts.pool.share(1, 4)
-        ),
-        "of rows, Mahalanobis": Scored(Mahalanobis("inputs", ridge=RIDGE)),
-    }
-
-
-def best(victim: str) -> str:
-    """Return the score that an owner would take: of rows the learned one, else the energy."""
-    return next(iter(of_inputs(victim)), "energy")
-
-
-def scores(victim: str) -> Mapping[str, Scored]:
-    """Return all scores by name."""
-    return {"energy": Scored(Energy()), **learned(victim), **of_inputs(victim)}
-
-
-@functools.cache
-def fitted(victim: str, score: str = "energy") -> Campaign:
-    """Return the campaign fitted to one query of each newcomer of the last period.
-
-    Every third trains a score that learns, and has inputs of another quarter: newcomers share none.
-    """
-    attacked, (read, outliers) = VICTIMS[victim], scores(victim)[score.removesuffix(SLICED)]
-    test = SequentialTest(read)
-    if score.endswith(SLICED):
-        test = replace(test, slices=attacked.parts.setting.slices)
-    last, others = population(victim, LAST), population(victim, TO_LEARN if isinstance(read, Fittable) else LAST)
-    cameras, rows = last.draw(np.random.default_rng(0), PERIOD, 1)
-    who = [others if i % 3 == 0 else last for i in range(PERIOD)]
-    x, y = zip(*map(_asked, who, cameras[:, 0], rows[:, 0]), strict=True)
-    inputs = Split.of(np.stack(x), np.array(y), domain=last.splits[0].domain, name="newcomers")
-    return Campaign(test).fit(attacked.parts.setting.victim, inputs, outliers=outliers and outliers())
-
-
-def _asked(of: Population, camera: int, row: int) -> tuple[np.ndarray, int]:
-    """Return an input as a camera takes it, and its label."""
-    return of.splits[camera].arrays[0][row], int(of.splits[0].labels[row])
-
-
-@functools.cache
-def calibrated(victim: str, score: str, quarter: int = TODAY) -> Campaign:
-    """Return the campaign at whose probation at most `SHARE` of a newcomer's answers change.
-
-    The newcomers that are recorded for it have inputs of this quarter, as today's have or others.
-    """
-    campaign = fitted(victim, score)
-    inputs = campaign.test.martingale().inputs
-    recorded = honest(victim, np.random.default_rng(1), PERIOD, QUERIES, score, quarter)
-    p_values = [campaign.cohort().levels(ranks, range(1, 1 + len(ranks))) for ranks in places(inputs, recorded)]
-    return Campaign(campaign.test, probation=probation_level(p_values, SHARE).level)
-
-
-def at_level(victim: str, probation: float) -> Campaign:
-    """Return the campaign with this level of probation."""
-    return Campaign(fitted(victim).test, probation=probation)
-
-
-@functools.cache
-def pool(victim: str, attacker: str = "") -> Split:
-    """Return the attacker's inputs."""
-    return sent(victim, attacker)
-
-
-@functools.cache
-def attack(victim: str, score: str = "energy", attacker: str = "") -> np.ndarray:
-    """Return their scores."""
-    return scored(victim, fitted(victim, score), pool(victim, attacker))
-
-
-def honest(
-    victim: str, rng: np.random.Generator, n: int, queries: int, score: str = "energy", quarter: int = TODAY
-) -> np.ndarray:
-    """Return the scores (n, queries) of honest newcomers."""
-    cameras, rows = population(victim, quarter).draw(rng, n, queries)
-    return _scores(victim, score, quarter)[cameras, rows]
-
-
-@functools.cache
-def _scores(victim: str, score: str, quarter: int) -> np.ndarray:
-    """Return the scores (cameras, inputs) of what newcomers of a quarter may ask."""
-    campaign = fitted(victim, score)
-    return np.stack([scored(victim, campaign, split) for split in population(victim, quarter).splits])
 
 
 class Changed(NamedTuple):
@@ -215,45 +108,64 @@ def jobs(progress: ProgressCallback) -> Jobs:
 
 def of_victim(victim: str, progress: ProgressCallback) -> Jobs:
     """False alarms, copies by calibrated probation, campaigns by level of probation, named accounts, and rules."""
-    _, pool_score = learned(victim)
     yield "theft-none", partial(theft, victim, 0, "", progress)
     for single in (True, False):
         for level in LEVELS:
             yield f"rule-{'single' if single else 'combined'}-{level}", partial(rule, victim, level, single=single)
     for n in HONEST:
         yield f"days-{n}", partial(days, victim, n)
-        for score in of_inputs(victim):
-            yield f"days-{n}-{score}", partial(days, victim, n, score)
-            for number, attacker in enumerate(ATTACKERS):
-                made = partial(calibrated, victim, score)
-                yield f"attacker-{number}-{n}-{score}", partial(campaign, victim, n, score, made, attacker)
-        score = best(victim)
-        for attacker, share in (
-            OWNERS.items() if victim != "CIFAR-10" else ()
-        ):  # whose data set's pool is another task's
-            made = partial(calibrated, victim, score)
-            yield f"own-{share}-{n}-{score}", partial(campaign, victim, n, score, made, attacker)
-            if n == HONEST[0]:
-                label_flip = 0.5 if of_inputs(victim) else 1.0
-                job = partial(theft, victim, n, score, progress, share=label_flip, attacker=attacker)
-                yield f"theft-own-{share}-{n}-{score}", job
-                undefended = partial(theft, victim, 0, "", progress, attacker=attacker)
-                yield f"theft-own-{share}-none", undefended
-        for score in scores(victim):
-            yield f"calibrated-{n}-{score}", partial(campaign, victim, n, score, partial(calibrated, victim, score))
-            for test in (score, score + SLICED):
-                for queries in (10, 20):
-                    name = f"named-{n}-{queries}" + ("" if test == "energy" else f"-{test}")
-                    yield name, partial(named, victim, n, queries, test)
-        others = partial(calibrated, victim, "energy", OTHERS)
-        yield f"calibrated-{n}-energy-others", partial(campaign, victim, n, "energy", others)
-        for score in ("energy", pool_score, *of_inputs(victim)):
-            yield f"theft-{n}-{score}", partial(theft, victim, n, score, progress)
-        for score in of_inputs(victim):  # of two classes
-            yield f"theft-{n}-{score}-half", partial(theft, victim, n, score, progress, share=0.5)
+        yield from of_rows(victim, n)
+        if victim != "CIFAR-10":  # its data set's pool is another task's
+            yield from of_owners(victim, n, progress)
+        yield from by_score(victim, n)
+        yield from thefts(victim, n, progress)
         for probation in PROBATION:
             level = partial(at_level, victim, probation)
             yield f"campaign-{n}-{probation}", partial(campaign, victim, n, "energy", level)
+
+
+def of_rows(victim: str, n: int) -> Jobs:
+    """False alarms and attackers by the scores that read rows of a table."""
+    for score in of_inputs(victim):
+        yield f"days-{n}-{score}", partial(days, victim, n, score)
+        for number, attacker in enumerate(ATTACKERS):
+            made = partial(calibrated, victim, score)
+            yield f"attacker-{number}-{n}-{score}", partial(campaign, victim, n, score, made, attacker)
+
+
+def of_owners(victim: str, n: int, progress: ProgressCallback) -> Jobs:
+    """Campaigns and copies of attackers who have inputs of the task."""
+    score = best(victim)
+    for attacker, share in OWNERS.items():
+        made = partial(calibrated, victim, score)
+        yield f"own-{share}-{n}-{score}", partial(campaign, victim, n, score, made, attacker)
+        if n == HONEST[0]:
+            label_flip = 0.5 if of_inputs(victim) else 1.0
+            job = partial(theft, victim, n, score, progress, share=label_flip, attacker=attacker)
+            yield f"theft-own-{share}-{n}-{score}", job
+            undefended = partial(theft, victim, 0, "", progress, attacker=attacker)
+            yield f"theft-own-{share}-none", undefended
+
+
+def by_score(victim: str, n: int) -> Jobs:
+    """Campaigns at the calibrated level of probation, and the accounts that e-BH names."""
+    for score in scores(victim):
+        yield f"calibrated-{n}-{score}", partial(campaign, victim, n, score, partial(calibrated, victim, score))
+        for test in (score, score + SLICED):
+            for queries in (10, 20):
+                name = f"named-{n}-{queries}" + ("" if test == "energy" else f"-{test}")
+                yield name, partial(named, victim, n, queries, test)
+    others = partial(calibrated, victim, "energy", OTHERS)
+    yield f"calibrated-{n}-energy-others", partial(campaign, victim, n, "energy", others)
+
+
+def thefts(victim: str, n: int, progress: ProgressCallback) -> Jobs:
+    """Copies of attackers who ask the pool."""
+    _, pool_score = learned(victim)
+    for score in ("energy", pool_score, *of_inputs(victim)):
+        yield f"theft-{n}-{score}", partial(theft, victim, n, score, progress)
+    for score in of_inputs(victim):  # of two classes
+        yield f"theft-{n}-{score}-half", partial(theft, victim, n, score, progress, share=0.5)
 
 
 def days(victim: str, n: int, score: str = "energy") -> Row:

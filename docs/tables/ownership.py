@@ -1,174 +1,184 @@
-"""Tables of claims of ownership, from results/claims.jsonl."""
+"""Tables and the picture of the suite `ownership`: which marks survive thefts and removals."""
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+<<<<<<<< HEAD:docs/tables/survival.py
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from math import log
-from statistics import median
-from typing import Any
+========
+from collections.abc import Iterator, Mapping
+>>>>>>>> house:docs/tables/ownership.py
+from statistics import mean, median
+from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks.record import RESULTS
+<<<<<<<< HEAD:docs/tables/survival.py
 from docs.tables.rows import grid, rows_of
+========
+from docs.tables.rows import grid
+>>>>>>>> house:docs/tables/ownership.py
 
+from feint.bench import load
 from feint.defenses.access.binomial import upper_bound
+from feint.evaluation import traits
+from feint.evaluation.results import Cell, Results, Row
+from feint.ownership.claim import Policy
+from feint.report import figures
 
-Row = Mapping[str, Any]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUITE, THEFT, LABELS = "ownership", "KnockoffNets", ", labels only"
+MARKS = "claimed_same_mistakes", "claimed_triggers", "claimed_marked_answers", "claimed_trained_mark"
+HEADS = [
+    "Served", "Theft, or what is done to its copy", "Copy by", "Queries", "Accuracy, %", "Fidelity, %", "Claimed",
+    "95 %", "By mistakes · triggers · mark served", "log10 e", "Asked", "Innocents",
+]  # fmt: skip
+NO_BREAK = "\N{NO-BREAK SPACE}"
 Grid = list[list[str]]
-FIDELITIES = 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.0  # least of each row of the table by fidelity
-MARKS = "same mistakes", "triggers", "together"
 
 
-def copies(rows: Iterable[Row]) -> Grid:
-    """Return the table of copies: how many of each kind are claimed, by each mark."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
+class Group(NamedTuple):
+    """Cells of the suite that differ in nothing but their seed.
+
+    Attributes:
+        defense: Name of the defense.
+        attack: Name of the attack and its lenses.
+        budget: Queries of the theft.
+        planned: Number of seeds that the suite plans.
+        rows: Rows of those that were run.
+    """
+
+    defense: str
+    attack: str
+    budget: int
+    planned: int
+    rows: list[Row]
+
+    def shares(self, name: str) -> list[float]:
+        """Return a score of each row that has it."""
+        return [row.scores[name] for row in self.rows if name in row.scores]
+
+    def mean(self, name: str) -> str:
+        """Return the mean of a share, in percent."""
+        return f"{100 * mean(self.shares(name)):.1f}"
+
+    def hits(self, name: str) -> str:
+        """Return in how many rows a score is 1; a dash where the claim had no such mark."""
+        shares = self.shares(name)
+        return f"{sum(shares):.0f}" if shares else "-"
+
+
+def _results() -> Results:
+    """Return the rows of the suite; none where it was not run."""
+    file = RESULTS / f"{SUITE}.jsonl"
+    return Results.load(file) if file.exists() else Results()
+
+
+def _groups(victim: str) -> list[Group]:
+    """Return the cells of the suite on one victim, whether they were run or not."""
+    planned = dict[tuple[str, str, int], list[Cell]]()
+    for cell in load(SUITE).cells():
+        if cell.victim == victim and cell.attack:
+            planned.setdefault((cell.defense, cell.attack, cell.budget), []).append(cell)
+    rows = dict[tuple[str, str, int], list[Row]]()
+    for row in _results():
+        if row.victim == victim and not row.error:
+            rows.setdefault((row.defense, row.attack, row.budget), []).append(row)
+    return [Group(*key, len(cells), rows.get(key, [])) for key, cells in planned.items()]
+
+
+def survival(victim: str) -> Grid:
+    """Return the table of a victim: how many copies are claimed, by each mark, after each theft and removal."""
+    groups = _groups(victim)
+    thefts = {(group.defense, group.attack, group.budget): group for group in groups}
+    order = [*dict.fromkeys((group.defense, group.attack.removesuffix(LABELS)) for group in groups)]
+    groups.sort(key=lambda group: (order.index((group.defense, group.attack.removesuffix(LABELS))), group.budget))
+    return [HEADS, *(_line(group, thefts) for group in groups)]
+
+
+def _line(group: Group, thefts: Mapping[tuple[str, str, int], Group]) -> list[str]:
+    name, by = group.attack.removesuffix(LABELS), "labels" if group.attack.endswith(LABELS) else "probabilities"
+    first = [group.defense, name.replace(f"{THEFT}, ", ""), by, f"{group.budget:,}"]
+    if not group.rows:
+        return [*first, "", "", "not run", *[""] * 5]
+    accuracy = group.mean("stealer_accuracy")
+    theft = thefts.get((group.defense, group.attack.replace(name, THEFT), group.budget))
+    if theft and theft.rows and _is_removal(group.rows[0]):
+        accuracy = f"{theft.mean('stealer_accuracy')} → {accuracy}".replace(" ", NO_BREAK)
+    claimed, count = round(sum(group.shares("claimed"))), len(group.rows)
+    low, high = 1 - upper_bound(count - claimed, count, 0.975), upper_bound(claimed, count, 0.975)
+    missing = f", {group.planned - count} not run" if count < group.planned else ""
+    served = next((name for name in MARKS[2:] if group.shares(name)), MARKS[-1])
+    power = round(median(group.shares("claim_log_e")), 1) + 0.0  # of -0.04 as well as of 0.04
+    return [
+        *first, accuracy, group.mean("fidelity"), f"{claimed} of {count}{missing}", f"{100 * low:.0f}–{100 * high:.0f}",
+        " · ".join(map(group.hits, (*MARKS[:2], served))), f"{power:.1f}",
+        f"{mean(group.shares('claim_asked')):,.0f}", f"≤ {max(group.shares('claim_bound')):.2%}",
+    ]  # fmt: skip
+
+
+def _is_removal(row: Row) -> bool:
+    return any(table.get("kind") == "Removed" for table in traits.tables(row.recipe["attack"]))
+
+
+def honest() -> Grid:
+    """Return the table of what a mark costs honest clients."""
+    rows = [row for row in _results() if not row.attack]
+    shown = [["Set", "Served", "Accuracy for honest clients", "Points lost"]]
     for row in rows:
-        if row["kind"] == "copy":
-            key = row["data"], _answers(row), row["network"], f"{row['queries']:,}"
-            groups.setdefault(key, []).append(row)
-    heads = ["Set", "Copy by", "Network", "Queries", "Fidelity", *(f"Claimed by {mark}" for mark in MARKS), "Asked"]
-    shown = [heads]
-    for key, group in groups.items():
-        fidelity = sum(row["fidelity"] for row in group) / len(group)
-        claimed = [f"{sum(row[mark]['claimed'] for row in group if mark in row)} of {len(group)}" for mark in MARKS]
-        asked = sum(row["together"]["asked"] for row in group) / len(group)
-        shown.append([*key, f"{fidelity:.1%}", *claimed, f"{asked:,.0f}"])
+        right, before = row.scores["defender_accuracy"], row.scores["victim_accuracy"]
+        shown.append([row.victim, row.defense, f"{right:.2%}", f"{100 * (before - right):.2f}"])
     return shown
 
 
-def _answers(row: Row) -> str:
-    """Return of which answers a copy was made: of a set whose pool is of another task, to which images."""
-    behind = f" behind {row['defense']}" if row["defense"] else ""
-    return f"{row['answers']}{behind}{', images of the task' if row.get('pool') == 'train' else ''}"
+def picture() -> "Figure":
+    """Draw the evidence of each copy against its fidelity, a panel for each set, with what a claim needs as a line."""
+    points: dict[str, list[tuple[float, float, bool]]] = {}
+    for name, fidelity, power, is_claimed in _points():
+        points.setdefault(name, []).append((fidelity, power, is_claimed))
+    figure, axes = figures.new_figure(8.5, 3.0, nrows=1, ncols=len(points), sharey=True, squeeze=False)
+    for ax, (name, drawn) in zip(axes[0], points.items(), strict=True):
+        for is_claimed, face in ((True, figures.COLOURS[1]), (False, "none")):
+            x, y = [[point[i] for point in drawn if point[2] is is_claimed] for i in (0, 1)]
+            ax.scatter(x, y, s=18, facecolor=face, edgecolor=figures.COLOURS[1], lw=0.9)
+        ax.axhline(-math.log10(Policy().alpha), color="#999", lw=0.8, ls="--")
+        ax.set(title=name, xlabel="fidelity, %")
+    axes[0][0].set_ylabel("log10 of the e-value")
+    axes[0][0].scatter([], [], s=18, color=figures.COLOURS[1], label="claimed")
+    axes[0][0].scatter([], [], s=18, facecolor="none", edgecolor=figures.COLOURS[1], label="not claimed")
+    axes[0][0].legend(frameon=False, fontsize=8, loc="upper left")
+    return figure
 
 
-def fidelities(rows: Iterable[Row]) -> Grid:
-    """Return the share of copies, and of changed files, that are claimed, by their fidelity."""
-    groups: dict[str, dict[int, list[Row]]] = {}
-    for row in rows:
-        if row["kind"] in ("copy", "file"):
-            step = next(i for i, least in enumerate(FIDELITIES) if row["fidelity"] >= least)
-            groups.setdefault(row["data"], {}).setdefault(step, []).append(row)
-    shown = [["Set", "Fidelity", "Copies", "Claimed", "Share claimed, 95 % confidence", "Median e-value"]]
-    for data, steps in groups.items():
-        for step, group in sorted(steps.items()):
-            count, claimed = len(group), sum(row["together"]["claimed"] for row in group)
-            most = FIDELITIES[step - 1] if step else 1
-            low, high = 1 - upper_bound(count - claimed, count, 0.975), upper_bound(claimed, count, 0.975)
-            power = _power(median(row["together"]["log_e"] for row in group))
-            within = f"{FIDELITIES[step]:.0%} to {most:.0%}"
-            shown.append([data, within, f"{count}", f"{claimed}", f"{low:.0%} to {high:.0%}", power])
-    return shown
-
-
-def published(rows: Iterable[Row]) -> Grid:
-    """Return the table of suspects of a published victim, each by itself: copies, its file, and innocents."""
-    marks = [f"{mark.capitalize()}: agrees, highest control" for mark in MARKS[:2]]
-    shown = [["Suspect", "Accuracy", "Fidelity", *marks, "e-value", "Claimed", "e-value beside trained controls alone"]]
-    suspects = [row for row in rows if "beside trained controls" in row and row["kind"] in ("copy", "file", "innocent")]
-    for row in sorted(suspects, key=lambda row: row["fidelity"], reverse=True):
-        parts, together = [row[mark] for mark in MARKS[:2]], row["together"]
-        agreed = [f"{part['agreed']:,} of {part['compared']:,}, {part['highest_control']:.0%}" for part in parts]
-        shown.append([
-            _suspect(row), f"{row['accuracy']:.1%}", f"{row['fidelity']:.1%}", *agreed, _power(together["log_e"]),
-            "yes" if together["claimed"] else "no", _power(row["beside trained controls"]["log_e"]),
-        ])  # fmt: skip
-    return shown
-
-
-def _suspect(row: Row) -> str:
-    """Return what a suspect is."""
-    if row["kind"] == "innocent":
-        return f"innocent: {row['innocent']}"
-    if row["kind"] == "file":
-        return f"the file, {row['removal'] or 'as it is'}"
-    return f"copy by {row['queries']:,} {_answers(row)}"
-
-
-def removals(rows: Iterable[Row]) -> Grid:
-    """Return the table of what an attacker does to copies, and how many are claimed afterwards."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        if row["kind"] == "removal":
-            groups.setdefault((row["data"], row["removal"], row["answers"]), []).append(row)
-    shown = [["Set", "Removal", "Copy by", "Accuracy before", "after", "Median e-value", "Claimed"]]
-    for key, group in groups.items():
-        before, after = (sum(row[name] for row in group) / len(group) for name in ("before", "accuracy"))
-        claimed = f"{sum(row['together']['claimed'] for row in group)} of {len(group)}"
-        power = _power(median(row["together"]["log_e"] for row in group))
-        shown.append([*key, f"{before:.1%}", f"{after:.1%}", power, claimed])
-    return shown
-
-
-def served(rows: Iterable[Row]) -> Grid:
-    """Return the table of marked answers and trained marks."""
-    heads = ["Set", "Mark", "Copy by", "Fidelity", "Marked inputs", "Copy agrees", "Highest control", "e-value"]
-    shown = [[*heads, "Claimed", "Accounts named"]]
-    for row in rows:
-        kind = row["kind"]
-        if kind not in ("marked answers", "trained mark"):
-            continue
-        together = row["together"]
-        what = _accounts(row) if kind == "marked answers" else _margin(row["step"])
-        named = f"{row['named']} of {row['sybils']}" if kind == "marked answers" else ""
-        shown.append([
-            row["data"], what, row["answers"], f"{row['fidelity']:.1%}", f"{together['compared']:,}",
-            f"{together['agreed']:,}", f"{together['highest_control']:.0%}", _power(together["log_e"]),
-            "yes" if together["claimed"] else "no", named,
-        ])  # fmt: skip
-    return shown
-
-
-def innocents(rows: Iterable[Row]) -> Grid:
-    """Return the table of innocents: how many would be claimed, each against all others."""
-    shown = [["Set", "Innocents", "Their accuracy", "Claimed", "Bound, 95 % confidence"]]
-    for row in rows:
-        if row["kind"] == "innocents":
-            accuracy = f"{row['least accuracy']:.1%} to {row['greatest accuracy']:.1%}"
+def _points() -> Iterator[tuple[str, float, float, bool]]:
+    """Yield set, fidelity in percent, log10 of the e-value and the verdict of each copy judged by a model's marks."""
+    for row in rows_of("claims"):
+        if row["kind"] in ("copy", "file", "removal") and "fidelity" in row:
             together = row["together"]
-            bound = f"{together['bound']:.2%}"
-            shown.append([row["data"], f"{row['controls']}", accuracy, f"{together['false_claims']}", bound])
-    return shown
+            yield row["data"], 100 * row["fidelity"], together["log_e"] / math.log(10), bool(together["claimed"])
+    for row in _results():
+        if "claimed_triggers" in row.scores:
+            scores = row.scores
+            yield row.victim, 100 * scores["fidelity"], scores["claim_log_e"], scores["claimed"] == 1
 
 
-def _accounts(row: Row) -> str:
-    count = row["sybils"]
-    accounts = f"Marked, {count} account{'s' if count > 1 else ''}"
-    return f"{accounts}, {row['training']}" if row["training"] else accounts
-
-
-def _margin(step: float) -> str:
-    return f"MarginWatermark, step {step * 255:.0f}/255" if step else "backdoor without a margin"
-
-
-def _power(log_e: float) -> str:
-    return f"10^{log_e / log(10):.1f}"
-
-
-def false_claims(rows: Iterable[Row]) -> Grid:
-    """Return the table of false claims, by triggers that transfer to a victim that is not the accuser's."""
-    shown = [["Set", "Triggers", "Victim agrees", "Highest control", "e-value", "Claimed"]]
-    for row in rows:
-        if row["kind"] == "false claim":
-            result = row["together"]
-            shown.append([
-                row["data"], f"{result['compared']:,}", f"{result['agreed'] / result['compared']:.0%}",
-                f"{result['highest_control']:.0%}", _power(result["log_e"]), "yes" if result["claimed"] else "no",
-            ])  # fmt: skip
-    return shown
-
-
-_TABLES: Mapping[str, Callable[[Iterable[Row]], Grid]] = {
-    "claims_copies": copies,
-    "claims_fidelity": fidelities,
-    "claims_published": published,
-    "claims_removals": removals,
-    "claims_served": served,
-    "claims_innocents": innocents,
-    "claims_false": false_claims,
+<<<<<<<< HEAD:docs/tables/survival.py
+_TABLES: dict[str, Callable[[], Grid]] = {
+    "ownership_digits": partial(survival, "digits"),
+    "ownership_fashion_mnist": partial(survival, "fashion_mnist"),
+    "ownership_honest": honest,
+========
+TABLES = {
+    "ownership_digits": lambda: grid(survival("digits")),
+    "ownership_fashion_mnist": lambda: grid(survival("fashion_mnist")),
+    "ownership_honest": lambda: grid(honest()),
+>>>>>>>> house:docs/tables/ownership.py
 }
 
 
-def _written(table: Callable[[Iterable[Row]], Grid]) -> str:
-    """Return one of these tables of the published rows."""
-    return grid(table(rows_of("claims")))
+def _written(table: Callable[[], Grid]) -> str:
+    """Return one of these tables as Markdown."""
+    return grid(table())
 
 
 TABLES = {name: partial(_written, table) for name, table in _TABLES.items()}

@@ -2,11 +2,11 @@
 
 import json
 
-from docs.tables import survival
+from docs.tables import ownership as ownership_tables
 
 from feint.bench import load
 
-HEADS = survival.HEADS
+HEADS = ownership_tables.HEADS
 
 
 def _row(fingerprint, attack, seed, *, claimed, removal=False, budget=700, **scores):
@@ -23,8 +23,8 @@ def _table(tmp_path, monkeypatch, rows):
     """The table of digits of these rows, a dictionary for each line by theft and reading."""
     (tmp_path / "ownership.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "recipes.json").write_text("{}")
-    monkeypatch.setattr(survival, "RESULTS", tmp_path)
-    heads, *lines = survival.survival("digits")
+    monkeypatch.setattr(ownership_tables, "RESULTS", tmp_path)
+    heads, *lines = ownership_tables.survival("digits")
     assert heads == HEADS
     return {tuple(line[:3]): dict(zip(heads, line, strict=True)) for line in lines}
 

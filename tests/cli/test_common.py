@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from feint.cli.common import continued, is_finished, named_network, owner_split, task_inputs
+from feint.cli.common import named_network, owner_split, task_inputs
+from feint.cli.out import continued, is_finished
 from feint.data import Split, pools
 from feint.errors import BadInput, NotWritten
 from feint.models.networks import Network

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feint.cli.app import OWN, ApiKeys, app
-from feint.cli.common import continued, limit_calls, load_victim, require_at_least
+from feint.cli.common import limit_calls, load_victim, require_at_least
+from feint.cli.out import continued
 from feint.errors import BadInput
 
 if TYPE_CHECKING:

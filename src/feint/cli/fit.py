@@ -4,15 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feint.cli.app import PROTECT, app
-from feint.cli.common import (
-    check_victim,
-    file_inputs,
-    is_finished,
-    load_victim,
-    outlier_inputs,
-    owner_split,
-    work_directory,
-)
+from feint.cli.common import check_victim, file_inputs, load_victim, outlier_inputs, owner_split
+from feint.cli.out import is_finished, work_directory
 from feint.errors import BadInput
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feint.cli.app import PROTECT, app
-from feint.cli.common import require_new
+from feint.cli.out import require_new
 from feint.errors import BadInput
 
 if TYPE_CHECKING:

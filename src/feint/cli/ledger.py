@@ -139,7 +139,7 @@ def marks(settings: Path, /, *, out: Path, model: str = "") -> None:
     """
     import asyncio
 
-    from feint.cli.common import require_new
+    from feint.cli.out import require_new
     from feint.defenses.served_mark import ROWS
     from feint.gateway.server import marked
     from feint.gateway.settings_file import read

@@ -5,16 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feint.cli.app import OWN, app
-from feint.cli.common import (
-    check_victim,
-    is_finished,
-    load_victim,
-    outlier_inputs,
-    owner_split,
-    require_at_least,
-    task_inputs,
-    work_directory,
-)
+from feint.cli.common import check_victim, load_victim, outlier_inputs, owner_split, require_at_least, task_inputs
+from feint.cli.out import is_finished, work_directory
 from feint.errors import BadInput
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from feint.cli.app import STUDY, ApiKeys, app
-from feint.cli.common import continued, is_finished, limit_calls, load_victim, work_directory
+from feint.cli.common import limit_calls, load_victim
+from feint.cli.out import continued, is_finished, work_directory
 from feint.errors import BadInput
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from feint.cli.app import STUDY, app
-from feint.cli.common import is_finished, work_directory
+from feint.cli.out import is_finished, work_directory
 
 
 @app.command(group=STUDY)

@@ -131,16 +131,16 @@ class AdaptedModel(nn.Module):
     def _logits(self, x: Tensor) -> Tensor:
         return self.adapter.outputs.decode(self.scores(x), self.classes)
 
-    def _remembered(self, x: Tensor, kept: AnswerCache) -> Tensor:
+    def _remembered(self, x: Tensor, cache: AnswerCache) -> Tensor:
         """Return the logits for inputs (N, …); the model runs on those alone whose answers are not kept.
 
         Inputs are equal here by their bytes: an attacker's steps may be smaller than those that marks tell apart.
         """
-        kept.forget(self._most)  # before the batch, all of whose answers are needed at its end
+        cache.forget(self._most)  # before the batch, all of whose answers are needed at its end
         content = [row.tobytes() for row in x.detach().cpu().numpy()]
-        if rows := kept.missing(content):
-            kept.add([content[row] for row in rows], self._logits(x[rows]).numpy())
-        return torch.from_numpy(kept.get(content))
+        if rows := cache.missing(content):
+            cache.add([content[row] for row in rows], self._logits(x[rows]).numpy())
+        return torch.from_numpy(cache.get(content))
 
     def scores(self, x: Tensor) -> Any:
         """Return the raw model's output that the adapter reads, for inputs (N, …), N ≥ 1."""

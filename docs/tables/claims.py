@@ -1,0 +1,174 @@
+"""Tables of claims of ownership, from results/claims.jsonl."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from math import log
+from statistics import median
+from typing import Any
+
+from docs.tables.rows import grid, rows_of
+
+from feint.defenses.access.binomial import upper_bound
+
+Row = Mapping[str, Any]
+Grid = list[list[str]]
+FIDELITIES = 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.0  # least of each row of the table by fidelity
+MARKS = "same mistakes", "triggers", "together"
+
+
+def copies(rows: Iterable[Row]) -> Grid:
+    """Return the table of copies: how many of each kind are claimed, by each mark."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row["kind"] == "copy":
+            key = row["data"], _answers(row), row["network"], f"{row['queries']:,}"
+            groups.setdefault(key, []).append(row)
+    heads = ["Set", "Copy by", "Network", "Queries", "Fidelity", *(f"Claimed by {mark}" for mark in MARKS), "Asked"]
+    shown = [heads]
+    for key, group in groups.items():
+        fidelity = sum(row["fidelity"] for row in group) / len(group)
+        claimed = [f"{sum(row[mark]['claimed'] for row in group if mark in row)} of {len(group)}" for mark in MARKS]
+        asked = sum(row["together"]["asked"] for row in group) / len(group)
+        shown.append([*key, f"{fidelity:.1%}", *claimed, f"{asked:,.0f}"])
+    return shown
+
+
+def _answers(row: Row) -> str:
+    """Return of which answers a copy was made: of a set whose pool is of another task, to which images."""
+    behind = f" behind {row['defense']}" if row["defense"] else ""
+    return f"{row['answers']}{behind}{', images of the task' if row.get('pool') == 'train' else ''}"
+
+
+def fidelities(rows: Iterable[Row]) -> Grid:
+    """Return the share of copies, and of changed files, that are claimed, by their fidelity."""
+    groups: dict[str, dict[int, list[Row]]] = {}
+    for row in rows:
+        if row["kind"] in ("copy", "file"):
+            step = next(i for i, least in enumerate(FIDELITIES) if row["fidelity"] >= least)
+            groups.setdefault(row["data"], {}).setdefault(step, []).append(row)
+    shown = [["Set", "Fidelity", "Copies", "Claimed", "Share claimed, 95 % confidence", "Median e-value"]]
+    for data, steps in groups.items():
+        for step, group in sorted(steps.items()):
+            count, claimed = len(group), sum(row["together"]["claimed"] for row in group)
+            most = FIDELITIES[step - 1] if step else 1
+            low, high = 1 - upper_bound(count - claimed, count, 0.975), upper_bound(claimed, count, 0.975)
+            power = _power(median(row["together"]["log_e"] for row in group))
+            within = f"{FIDELITIES[step]:.0%} to {most:.0%}"
+            shown.append([data, within, f"{count}", f"{claimed}", f"{low:.0%} to {high:.0%}", power])
+    return shown
+
+
+def published(rows: Iterable[Row]) -> Grid:
+    """Return the table of suspects of a published victim, each by itself: copies, its file, and innocents."""
+    marks = [f"{mark.capitalize()}: agrees, highest control" for mark in MARKS[:2]]
+    shown = [["Suspect", "Accuracy", "Fidelity", *marks, "e-value", "Claimed", "e-value beside trained controls alone"]]
+    suspects = [row for row in rows if "beside trained controls" in row and row["kind"] in ("copy", "file", "innocent")]
+    for row in sorted(suspects, key=lambda row: row["fidelity"], reverse=True):
+        parts, together = [row[mark] for mark in MARKS[:2]], row["together"]
+        agreed = [f"{part['agreed']:,} of {part['compared']:,}, {part['highest_control']:.0%}" for part in parts]
+        shown.append([
+            _suspect(row), f"{row['accuracy']:.1%}", f"{row['fidelity']:.1%}", *agreed, _power(together["log_e"]),
+            "yes" if together["claimed"] else "no", _power(row["beside trained controls"]["log_e"]),
+        ])  # fmt: skip
+    return shown
+
+
+def _suspect(row: Row) -> str:
+    """Return what a suspect is."""
+    if row["kind"] == "innocent":
+        return f"innocent: {row['innocent']}"
+    if row["kind"] == "file":
+        return f"the file, {row['removal'] or 'as it is'}"
+    return f"copy by {row['queries']:,} {_answers(row)}"
+
+
+def removals(rows: Iterable[Row]) -> Grid:
+    """Return the table of what an attacker does to copies, and how many are claimed afterwards."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row["kind"] == "removal":
+            groups.setdefault((row["data"], row["removal"], row["answers"]), []).append(row)
+    shown = [["Set", "Removal", "Copy by", "Accuracy before", "after", "Median e-value", "Claimed"]]
+    for key, group in groups.items():
+        before, after = (sum(row[name] for row in group) / len(group) for name in ("before", "accuracy"))
+        claimed = f"{sum(row['together']['claimed'] for row in group)} of {len(group)}"
+        power = _power(median(row["together"]["log_e"] for row in group))
+        shown.append([*key, f"{before:.1%}", f"{after:.1%}", power, claimed])
+    return shown
+
+
+def served(rows: Iterable[Row]) -> Grid:
+    """Return the table of marked answers and trained marks."""
+    heads = ["Set", "Mark", "Copy by", "Fidelity", "Marked inputs", "Copy agrees", "Highest control", "e-value"]
+    shown = [[*heads, "Claimed", "Accounts named"]]
+    for row in rows:
+        kind = row["kind"]
+        if kind not in ("marked answers", "trained mark"):
+            continue
+        together = row["together"]
+        what = _accounts(row) if kind == "marked answers" else _margin(row["step"])
+        named = f"{row['named']} of {row['sybils']}" if kind == "marked answers" else ""
+        shown.append([
+            row["data"], what, row["answers"], f"{row['fidelity']:.1%}", f"{together['compared']:,}",
+            f"{together['agreed']:,}", f"{together['highest_control']:.0%}", _power(together["log_e"]),
+            "yes" if together["claimed"] else "no", named,
+        ])  # fmt: skip
+    return shown
+
+
+def innocents(rows: Iterable[Row]) -> Grid:
+    """Return the table of innocents: how many would be claimed, each against all others."""
+    shown = [["Set", "Innocents", "Their accuracy", "Claimed", "Bound, 95 % confidence"]]
+    for row in rows:
+        if row["kind"] == "innocents":
+            accuracy = f"{row['least accuracy']:.1%} to {row['greatest accuracy']:.1%}"
+            together = row["together"]
+            bound = f"{together['bound']:.2%}"
+            shown.append([row["data"], f"{row['controls']}", accuracy, f"{together['false_claims']}", bound])
+    return shown
+
+
+def _accounts(row: Row) -> str:
+    count = row["sybils"]
+    accounts = f"Marked, {count} account{'s' if count > 1 else ''}"
+    return f"{accounts}, {row['training']}" if row["training"] else accounts
+
+
+def _margin(step: float) -> str:
+    return f"MarginWatermark, step {step * 255:.0f}/255" if step else "backdoor without a margin"
+
+
+def _power(log_e: float) -> str:
+    return f"10^{log_e / log(10):.1f}"
+
+
+def false_claims(rows: Iterable[Row]) -> Grid:
+    """Return the table of false claims, by triggers that transfer to a victim that is not the accuser's."""
+    shown = [["Set", "Triggers", "Victim agrees", "Highest control", "e-value", "Claimed"]]
+    for row in rows:
+        if row["kind"] == "false claim":
+            result = row["together"]
+            shown.append([
+                row["data"], f"{result['compared']:,}", f"{result['agreed'] / result['compared']:.0%}",
+                f"{result['highest_control']:.0%}", _power(result["log_e"]), "yes" if result["claimed"] else "no",
+            ])  # fmt: skip
+    return shown
+
+
+_TABLES: Mapping[str, Callable[[Iterable[Row]], Grid]] = {
+    "claims_copies": copies,
+    "claims_fidelity": fidelities,
+    "claims_published": published,
+    "claims_removals": removals,
+    "claims_served": served,
+    "claims_innocents": innocents,
+    "claims_false": false_claims,
+}
+
+
+def _written(table: Callable[[Iterable[Row]], Grid]) -> str:
+    """Return one of these tables of the published rows."""
+    return grid(table(rows_of("claims")))
+
+
+TABLES = {name: partial(_written, table) for name, table in _TABLES.items()}
