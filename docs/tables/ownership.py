@@ -1,25 +1,16 @@
 """Tables and the picture of the suite `ownership`: which marks survive thefts and removals."""
 
 import math
-<<<<<<<< HEAD:docs/tables/survival.py
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-========
 from collections.abc import Iterator, Mapping
->>>>>>>> house:docs/tables/ownership.py
 from statistics import mean, median
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.record import RESULTS
-<<<<<<<< HEAD:docs/tables/survival.py
-from docs.tables.rows import grid, rows_of
-========
 from docs.tables.rows import grid
->>>>>>>> house:docs/tables/ownership.py
 
 from feint.bench import load
 from feint.defenses.access.binomial import upper_bound
-from feint.evaluation import traits
+from feint.evaluation import jsonl, traits
 from feint.evaluation.results import Cell, Results, Row
 from feint.ownership.claim import Policy
 from feint.report import figures
@@ -152,7 +143,7 @@ def picture() -> "Figure":
 
 def _points() -> Iterator[tuple[str, float, float, bool]]:
     """Yield set, fidelity in percent, log10 of the e-value and the verdict of each copy judged by a model's marks."""
-    for row in rows_of("claims"):
+    for row in jsonl.read(RESULTS / "claims.jsonl"):
         if row["kind"] in ("copy", "file", "removal") and "fidelity" in row:
             together = row["together"]
             yield row["data"], 100 * row["fidelity"], together["log_e"] / math.log(10), bool(together["claimed"])
@@ -162,23 +153,8 @@ def _points() -> Iterator[tuple[str, float, float, bool]]:
             yield row.victim, 100 * scores["fidelity"], scores["claim_log_e"], scores["claimed"] == 1
 
 
-<<<<<<<< HEAD:docs/tables/survival.py
-_TABLES: dict[str, Callable[[], Grid]] = {
-    "ownership_digits": partial(survival, "digits"),
-    "ownership_fashion_mnist": partial(survival, "fashion_mnist"),
-    "ownership_honest": honest,
-========
 TABLES = {
     "ownership_digits": lambda: grid(survival("digits")),
     "ownership_fashion_mnist": lambda: grid(survival("fashion_mnist")),
     "ownership_honest": lambda: grid(honest()),
->>>>>>>> house:docs/tables/ownership.py
 }
-
-
-def _written(table: Callable[[], Grid]) -> str:
-    """Return one of these tables as Markdown."""
-    return grid(table())
-
-
-TABLES = {name: partial(_written, table) for name, table in _TABLES.items()}
