@@ -196,8 +196,8 @@ def _asked(
     meter: "Meter",
 ) -> _Asked:
     """Return a suspect, whose inputs and classes are those of the marks where it leaves them open."""
-    if "://" not in suspect and (given := _of_addresses(model, keys, meter)):
-        raise BadInput(f"{given} for {suspect}", "the address of a server with it", f"leave {given} out")
+    if "://" not in suspect and (options := _of_addresses(model, keys, meter)):
+        raise BadInput(f"{options} for {suspect}", "the address of a server with it", f"leave {options} out")
     from feint.ownership.questions import RecordedSuspect, is_answers, read_answers
 
     mark = marks[0]
@@ -225,11 +225,11 @@ def _asked(
 
 def _of_addresses(model: str | None, keys: "Sequence[str]", meter: "Meter") -> str:
     """Return the options that were given and that only a suspect at an address has."""
-    given = {
+    options = {
         "--model": model is not None, "--key": bool(keys), "--price-per-1000": bool(meter.price_per_1000),
         "--currency": bool(meter.currency),
     }  # fmt: skip
-    return " and ".join(name for name, is_given in given.items() if is_given)
+    return " and ".join(name for name, is_given in options.items() if is_given)
 
 
 def _check_domain(suspect: str, domain: "Domain | None", mark: "Mark") -> None:
