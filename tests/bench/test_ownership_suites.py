@@ -91,6 +91,13 @@ def test_a_claim_asks_no_more_than_a_thousand_questions_and_bounds_its_controls(
     assert 0.6 < scores["claim_bound"] <= 1  # three controls
 
 
+def test_a_removal_is_of_the_very_theft_that_stands_beside_it(rows):
+    by_name, _, _ = rows
+    theft, removal = (by_name["none", attack].recipe["attack"] for attack in ("KnockoffNets", "gate"))
+    assert removal["attack"] == theft
+    assert theft["training"]["least_steps"] == 60
+
+
 def test_a_gate_costs_accuracy(rows):
     before, after = (rows[0]["none", name].scores["stealer_accuracy"] for name in ("KnockoffNets", "gate"))
     assert after < before
