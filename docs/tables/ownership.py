@@ -114,7 +114,7 @@ def _is_removal(row: Row) -> bool:
 
 def honest() -> Grid:
     """Return the table of what a mark costs honest clients."""
-    rows = [row for row in _results() if not row.attack]
+    rows = sorted((row for row in _results() if not row.attack), key=lambda row: row.victim)
     shown = [["Set", "Served", "Accuracy for honest clients", "Points lost"]]
     for row in rows:
         right, before = row.scores["defender_accuracy"], row.scores["victim_accuracy"]
