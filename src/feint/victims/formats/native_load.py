@@ -20,9 +20,10 @@ def load_lightgbm(library: ctypes.CDLL, file: bytes) -> None:
     """Load a file of LightGBM, read its parameters, and dump its first iteration."""
     booster, count, size = ctypes.c_void_p(), ctypes.c_int(), ctypes.c_int64()
     if library.LGBM_BoosterCreateFromModelfile(file, ctypes.byref(count), ctypes.byref(booster)) == 0:
-        none = ctypes.c_int64(0), ctypes.byref(size), None  # no bytes of a result are taken
-        library.LGBM_BoosterGetLoadedParam(booster, *none)
-        library.LGBM_BoosterDumpModel(booster, 0, 1, 0, *none)
+        text = ctypes.create_string_buffer(2**20)  # as its package takes it
+        result = ctypes.c_int64(len(text)), ctypes.byref(size), text
+        library.LGBM_BoosterGetLoadedParam(booster, *result)
+        library.LGBM_BoosterDumpModel(booster, 0, 1, 0, *result)
 
 
 if __name__ == "__main__":
