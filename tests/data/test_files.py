@@ -148,6 +148,12 @@ def test_inputs_of_another_kind_are_refused(write):
         samples_at(write("x.jsonl", '{"nested": {"a": 1}, "label": 1}\n{"nested": {"a": 2}, "label": 0}\n'))
 
 
+def test_columns_of_nested_values_are_left_out_with_the_reason(write):
+    row = '{"a": 1, "nested": {"b": 2}, "label": %d}\n'
+    (remark,) = samples_at(write("x.jsonl", row % 0 + row % 1)).remarks
+    assert remark.text().startswith("Left out: 'nested', whose values are nested or bytes; write a column for each")
+
+
 def test_a_named_set_is_read_as_the_model_takes_it(digits):
     reading = samples_at("digits", digits.domain, classes=10)
     assert reading.split == digits.test

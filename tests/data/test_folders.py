@@ -64,6 +64,28 @@ def test_junk_is_left_out_and_said(draw, tmp_path):
     assert samples_at(place, classes=3).split.labels.tolist() == [1, 2]  # bird, cat, dog
 
 
+def test_images_of_a_format_that_is_not_read_are_named_and_never_taken_for_no_images(draw, tmp_path):
+    draw("set/cat/a.png")
+    place = draw("set/dog/b.jpg")
+    (tmp_path / "set" / "cat" / "c.HEIC").write_bytes(b"image")
+    (remark,) = samples_at(place).remarks
+    assert remark.text().startswith("1 images are of a format that is not read and were left out: c.HEIC; convert")
+    (tmp_path / "phone" / "cat").mkdir(parents=True)
+    (tmp_path / "phone" / "cat" / "c.heic").write_bytes(b"image")
+    with pytest.raises(BadInput, match=r"c\.heic, an image of a format that is not read.*convert it to PNG"):
+        samples_at(str(tmp_path / "phone"))
+
+
+def test_directories_within_a_class_count_as_that_class_and_are_named(draw):
+    draw("set/animals/cat/a.png")
+    draw("set/animals/dog/b.png")
+    reading = samples_at(draw("set/things/c.png"))
+    assert reading.classes == ("animals", "things")
+    assert [remark.text() for remark in reading.remarks] == [
+        "Directories within that of a class count as that class: 'animals/cat', 'animals/dog'."
+    ]
+
+
 def test_a_truncated_file_is_named(draw, tmp_path):
     place = draw("set/cat/whole.jpg", size=(64, 64))
     content = (tmp_path / "set" / "cat" / "whole.jpg").read_bytes()

@@ -35,6 +35,16 @@ def test_plain_colours_are_read_as_they_are():
     assert remarks == {}
 
 
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP"])
+def test_of_several_frames_the_first_counts_which_is_said(kind):
+    frames = [colours(), colours().transpose(Image.Transpose.ROTATE_180)]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    several = content(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    x, _, remarks = read(several, content(frames[0], kind, **options))
+    assert np.array_equal(x[0], x[1])
+    assert remarks["images framed"].text().startswith("1 of 2 images have several frames or pages")
+
+
 @pytest.mark.parametrize("mode", ["P", "RGBA", "CMYK", "1", "LA", "L"])
 def test_any_mode_becomes_what_the_model_takes(mode):
     image = colours().convert(mode)

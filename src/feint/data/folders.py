@@ -6,7 +6,7 @@ from pathlib import Path
 from feint.data import images, tables
 from feint.data.labels import Labels, read_labels
 from feint.data.parts import Part, table_part
-from feint.data.remarks import Remark
+from feint.data.remarks import Remark, listed
 from feint.errors import BadInput, DamagedFile, MissingData
 from feint.signature import Domain, Pixels, Text
 
@@ -16,6 +16,7 @@ PARTS = {
     "pool": ("pool", "unlabeled", "unlabelled"),
 }
 JUNK = "thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx"
+UNREAD = ".heic", ".heif", ".jxl", ".svg", ".psd", ".eps", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw"  # images
 ROWS = ".parquet", ".csv", ".tsv", ".jsonl", ".ndjson"
 
 
@@ -48,7 +49,7 @@ def divided(folder: Path) -> dict[str, Path | list[Path]]:
 def read_part(
     place: Path | Sequence[Path], domain: Domain | None = None, *, label: str | None = None, labelled: bool = True
 ) -> Part:
-    """Return the inputs and labels of a part. Files in no directory of a class raise `BadInput`.
+    """Return the inputs and labels of a part.
 
     Args:
         place: Tables, or a directory of CLASS/FILE; without labels of FILE, too.
@@ -61,19 +62,29 @@ def read_part(
 
     Raises:
         MissingData: There are no images, texts or tables.
+        BadInput: A file is in no directory of a class, or there are only images of formats that are not read.
     """
     if not isinstance(place, Path):
         return table_part(tables.read_table(*place), domain, label=label, labelled=labelled)
     everything = _files(place)
     pictures = [file for file in everything if file.suffix.lower() in images.SUFFIXES]
+    unread = [file for file in everything if file.suffix.lower() in UNREAD]
     chosen = pictures or [file for file in everything if file.suffix.lower() == ".txt"]
+    if unread and not pictures:
+        raise BadInput(
+            f"{unread[0]}, an image of a format that is not read", f"one of {', '.join(images.SUFFIXES)}",
+            "convert it to PNG or JPEG",
+        )  # fmt: skip
     if not chosen:
         raise MissingData(
             f"{place} without images, texts or tables", "CLASS/*.png, CLASS/*.txt, or *.parquet, *.csv or *.jsonl",
             "bring the data into one of these forms",
         )  # fmt: skip
     kind = "images" if pictures else "texts"
-    remarks = _ignored([file for file in everything if file not in set(chosen)], kind)
+    remarks = [
+        *_listed("images unread", unread),
+        *_listed("files ignored", [file for file in everything if file not in {*chosen, *unread}], kind=kind),
+    ]
     labels, empty = _classes(place, chosen) if labelled else (None, ())
     if pictures:
         return Part(Pixels, [(str(file), file) for file in chosen], labels, (*remarks, *empty))
@@ -94,24 +105,28 @@ def _is_of(file: Path, part: str) -> bool:
     return any(name.lower().startswith(PARTS[part]) for name in file.parts)
 
 
-def _ignored(files: Sequence[Path], kind: str) -> tuple[Remark, ...]:
+def _listed(phrase: str, files: Sequence[Path], **more: str) -> tuple[Remark, ...]:
+    """Return the remark on files, none where there are none."""
     names = ", ".join(file.name for file in files[:3]) + (", …" if len(files) > 3 else "")
-    return (Remark("files ignored", {"count": f"{len(files):,}", "kind": kind, "files": names}),) if files else ()
+    return (Remark(phrase, {"count": f"{len(files):,}", "files": names, **more}),) if files else ()
 
 
 def _classes(folder: Path, files: Sequence[Path]) -> tuple[Labels, tuple[Remark, ...]]:
-    """Return the labels of files by the directory of their class, and a remark on directories without files."""
+    """Return the labels of files by the directory of their class, and remarks on other directories."""
     flat = [file for file in files if file.parent == folder]
     if flat:
         raise BadInput(
             f"{flat[0]} in no directory of a class", f"{folder.name}/CLASS/{flat[0].name}",
             "sort the files by their class; a pool (--pool) takes them as they are",
         )  # fmt: skip
-    labels = read_labels([file.relative_to(folder).parts[0] for file in files])
+    places = [file.relative_to(folder).parts for file in files]
+    labels = read_labels([parts[0] for parts in places])
     children = [child.name for child in folder.iterdir() if child.is_dir() and not _is_junk(child.name)]
     absent = tuple(sorted({*children} - {*labels.names}))
-    remarks = (Remark("empty classes", {"classes": ", ".join(absent)}),) if absent else ()
-    return Labels(labels.names, labels.codes, absent), remarks
+    remarks = [Remark("empty classes", {"classes": ", ".join(absent)})] if absent else []
+    if within := sorted({"/".join(parts[:2]) for parts in places if len(parts) > 2}):
+        remarks.append(Remark("classes within", {"directories": listed(within)}))
+    return Labels(labels.names, labels.codes, absent), tuple(remarks)
 
 
 def _text(file: Path) -> str:

@@ -95,7 +95,9 @@ def _pixels(
     """Return one image as (H, W) or (H, W, C) uint8, and count what was converted."""
     module = require("PIL.Image", "data")
     try:
-        image = _upright(_opened(source))
+        opened = _opened(source)
+        counts["images framed"] += opened.format != "MPO" and getattr(opened, "is_animated", False)  # MPO: a preview
+        image = _upright(opened)
         image.load()
     except (
         OSError,

@@ -262,7 +262,8 @@ def _rows(table: "pyarrow.Table", labels: Labels | None, _: Mapping[str, Any]) -
         words = types.is_temporal(field.type)
         column = cells(table, field.name)
         columns[field.name] = [None if v is None else str(v) for v in column] if words else column
-    return Part(Columns, columns, labels, _left_out(table, columns))
+    left_out = {"columns": listed([field.name for field in nested])}
+    return Part(Columns, columns, labels, (Remark("columns nested", left_out),) if nested else ())
 
 
 _READERS: dict[type[Domain], Callable[..., Part]] = {Pixels: _images, Text: _texts, Tokens: _tokens, Columns: _rows}

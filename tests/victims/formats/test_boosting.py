@@ -12,6 +12,7 @@ import torch
 from feint import victims
 from feint.errors import BadInput, DamagedFile, UnknownName
 from feint.signature import Columns
+from feint.victims.formats import native_load
 
 RNG = np.random.default_rng(0)
 N = 300
@@ -200,3 +201,26 @@ def test_a_tree_of_lightgbm_that_leads_out_of_itself_is_refused(field, tmp_path)
         bad.write_text(re.sub(rf"{field}=-?\d+", f"{field}={value}", file.read_text(), count=1))
         with pytest.raises(DamagedFile, match="lead out"):
             victims.load_any(bad)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("text", "with_"),
+    [(r"pth: .*", ""), (r"leaf_value=\S+ ", "leaf_value="), (r"tree_sizes=\d+", "tree_sizes=9")],
+    ids=["cut off", "a leaf less", "a wrong size"],
+)
+def test_a_file_of_which_lightgbm_dies_ends_another_process(text, with_, tmp_path):
+    file, _ = lightgbm_file(tmp_path, BINARY)
+    file.write_text(re.sub(text, with_, file.read_text(), count=1, flags=re.DOTALL if not with_ else 0))
+    with pytest.raises(DamagedFile, match="ends with code -"):
+        victims.load_any(file)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("written", [xgboost_file, lightgbm_file])
+def test_no_booster_is_loaded_that_another_process_did_not_load(written, tmp_path, monkeypatch):
+    file, _ = written(tmp_path, BINARY)
+    (script := tmp_path / "dies.py").write_text("raise SystemError('out of luck')")
+    monkeypatch.setattr(native_load, "__file__", str(script))
+    with pytest.raises(DamagedFile, match=r"ends with code 1 .*out of luck"):
+        victims.load_any(file)

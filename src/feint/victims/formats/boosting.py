@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 from feint._optional import require
 from feint.errors import BadInput, BadRecipe, DamagedFile, MissingData, one_line
 from feint.signature import Column
+from feint.victims.formats import native_load
 from feint.victims.formats.tree_nodes import check_nodes
 from feint.victims.outputs import label_text
 from feint.victims.raw import Metadata, RawModel, TensorSpec
@@ -95,6 +98,7 @@ class XgboostModel(BoosterModel):
     library, suffix = "xgboost", ".json"
 
     def _load(self, module: Any, path: str) -> Any:
+        _load_apart(self.library, module.core, path)
         booster = module.Booster(params={"nthread": 1})
         booster.load_model(path)
         trees = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"].get("model", {}).get("trees", [])
@@ -171,6 +175,7 @@ class LightGbmModel(BoosterModel):
         if not text.startswith("tree"):
             raise ValueError("no first line 'tree'")
         _check_text(text)
+        _load_apart(self.library, module.basic, path)
         return module.Booster(model_str=text)
 
     def _describe(self) -> Metadata:
@@ -249,6 +254,24 @@ class CatBoostModel(BoosterModel):
 
     def _value(self, position: int, value: Any) -> Any:
         return label_text(value) if position in self._categorical else value
+
+
+def _load_apart(library: str, binding: Any, path: str) -> None:
+    """Load a file in a process of its own first: damaged ones end it, of LightGBM 45 of 100, of XGBoost 2 to 8.
+
+    Args:
+        library: Name of the library.
+        binding: Module of its package that has the native library.
+        path: The file.
+
+    Raises:
+        ValueError: The process ended early.
+    """
+    command = [sys.executable, "-I", "-S", native_load.__file__, library, binding._LIB._name, path]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        reason = done.stderr.strip().rpartition("\n")[2]
+        raise ValueError(f"a process that loads it ends with code {done.returncode} {reason}".strip())
 
 
 def _without_defaults(names: list[str], start: str) -> list[str]:
