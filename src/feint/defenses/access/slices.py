@@ -94,10 +94,10 @@ def constant(x: Array, column: float) -> Array:
     Of values that are equally common, as numbers that all differ, it is the middle one.
     """
     changed = x.copy()
-    own = changed[:, int(column)]  # a view
-    values, counts = np.unique(own[~np.isnan(own)], return_counts=True)
-    commonest = values[counts == counts.max(initial=0)]
-    own[:] = commonest[len(commonest) // 2] if len(commonest) else np.nan
+    values = changed[:, int(column)]  # a view
+    different, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+    commonest = different[counts == counts.max(initial=0)]
+    values[:] = commonest[len(commonest) // 2] if len(commonest) else np.nan
     return changed
 
 
