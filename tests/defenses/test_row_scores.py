@@ -93,3 +93,4 @@ def test_outliers_may_be_rows_by_published_shares(run_cli, tmp_path):
     code, out, err = run_cli(f"{line} --outliers marginals --out test")
     assert code == 0, err
     assert "marginals" in (tmp_path / "test" / "recipe.toml").read_text(), out
+    assert "  constant:" in out, out

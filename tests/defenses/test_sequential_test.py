@@ -320,6 +320,26 @@ def test_a_client_of_one_class_of_a_slice_is_told_apart_before_anybody_is_accuse
     assert not [risk for risk in slice_priced(None)[0].risks(victim, split) if risk.of]
 
 
+def test_columns_at_one_value_are_tried_where_that_is_asked_for():
+    """Two columns have nearly the same value in each row, the third any."""
+
+    class Apart(torch.nn.Module):
+        of_probabilities = False
+
+        def forward(self, x, z=None):
+            apart = -(x[:, 0] - x[:, 1]).abs().double()
+            return torch.stack([apart, apart * 0], -1).float() if z is None else apart
+
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    x[:, 1] = x[:, 0] + 0.01 * x[:, 1]
+    split = Split.of(x, np.zeros(400, int), domain=Columns((Column("a"), Column("b"), Column("c"))))
+    test = SequentialTest(score=Apart()).fit(Apart(), split)
+    asked = {risk.name: risk.queries for risk in test.risks(Apart(), split, columns=True)}
+    assert {name for name in asked if name.startswith("constant")} == {"constant:a", "constant:b"}
+    assert asked["constant:a"] < 100
+    assert not [risk for risk in test.risks(Apart(), split) if risk.name.startswith("constant")]
+
+
 def evidence_of_one_class(names) -> torch.Tensor:
     """Evidence of 60 clients after each of 400 queries, who ask about the less ordinary of two classes alone."""
     test, victim, _ = slice_priced(names, drift=2.0)
@@ -399,6 +419,20 @@ def test_a_slice_with_a_number_out_of_range_is_an_error(name, digits):
 def test_an_unknown_slice_is_told_beside_the_changes_that_there_are(name, digits):
     with pytest.raises(UnknownName, match=r"slice of images .* classes, .* jpeg, .* shift"):
         list(slices(name, digits.test))
+
+
+def test_a_column_at_one_value_is_a_slice_of_its_own():
+    """A form that fills a field in sends rows whose values do not occur together elsewhere."""
+    domain = Columns((Column("age"), Column("job", ("a", "b", "c"))))
+    split = Split.of(np.array([[20.0, 1.0], [30.0, 1.0], [30.0, 2.0]]), np.zeros(3, int), domain=domain)
+    parts = {title: part.inputs().tolist() for title, part in slices("constant", split)}
+    assert parts == {
+        "constant:age": [[30.0, 1.0], [30.0, 1.0], [30.0, 2.0]],
+        "constant:job": [[20.0, 1.0], [30.0, 1.0], [30.0, 1.0]],
+    }
+    assert [title for title, _ in slices("constant:job+rounded:1", split)] == ["constant:job+rounded:1"]
+    with pytest.raises(UnknownName, match=r"column 'jobs'.* age, job.* 'job'"):
+        list(slices("constant:jobs", split))
 
 
 def test_changes_are_made_one_after_another(digits):

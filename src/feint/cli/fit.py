@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from feint.data import Split
     from feint.defenses.access import Campaign, SequentialTest
 
+MOST_COLUMNS = 50  # of a table, each of which is tried at one value
+
 
 @app.command(group=PROTECT)
 def fit(
@@ -55,7 +57,8 @@ def fit(
         slices: What is ordinary beside the data, for SequentialTest, like "classes,jpeg:75,scale:0.5+jpeg:75": the
             prices of its bets hold for a client who mixes these. For every model: classes, the name of a data set, and
             a file or directory of such clients' inputs. For images: jpeg, scale, noise, brightness, shift, grey. For
-            tables: rounded, missing. For texts: lower, cut. A plus joins changes that are made one after another.
+            tables: rounded, missing, constant (each column at its commonest value; constant:NAME is one). For texts:
+            lower, cut. A plus joins changes that are made one after another.
         clients: File of recorded queries of honest clients, in order of arrival. The alpha of SequentialTest is set so
             that fewer than --share of such clients are ever accused, and the probation of Campaign so that at most
             --share of such a newcomer's answers change during an alarm.
@@ -174,11 +177,15 @@ def _risks(recipe: object, model: "nn.Module", inputs: "Split") -> list[str]:
     import math
 
     from feint.defenses.access import SequentialTest
+    from feint.signature import Columns
+    from feint.victims.remote import FromAnswers
 
     if not isinstance(recipe, SequentialTest):
         return []
     lines = ["Mean of -log p, and when an honest client who sends nothing else would be accused:"]
-    for risk in recipe.risks(model, inputs):
+    asks_nothing = not isinstance(model, FromAnswers)  # a pass for each column would cost calls
+    columns = asks_nothing and isinstance(inputs.domain, Columns) and len(inputs.domain.columns) <= MOST_COLUMNS
+    for risk in recipe.risks(model, inputs, columns=columns):
         when = "never" if math.isinf(risk.queries) else f"after about {risk.queries:,.0f} queries"
         hint = "   (no slice covers both; --clients does)" if risk.of else "   (not among --slices)"
         lines.append(f"  {risk.name:24} {risk.surprise:5.2f}  {when}{'' if risk.priced else hint}")

@@ -130,26 +130,31 @@ class SequentialTest(CalibratedDetector):
             return self.score
         return RankInClass(self.score, learned)
 
-    def risks(self, victim: nn.Module, inputs: Split, progress: ProgressCallback = NO_PROGRESS) -> list["SliceRisk"]:
+    def risks(
+        self, victim: nn.Module, inputs: Split, progress: ProgressCallback = NO_PROGRESS, *, columns: bool = False
+    ) -> list["SliceRisk"]:
         """Return for each known slice whether a client who sends nothing else would be accused.
 
         Args:
             victim: The model that the test was fitted to.
             inputs: Benign inputs that the test was not fitted to, or else the same.
             progress: Progress callback.
+            columns: Whether each column of a table at its commonest value is tried, at one pass each.
 
         Returns:
             The risks: of the inputs as they are, of each predicted class, of each change of the domain and of each
             further slice of the recipe. Where a client is accused who sends one class of a priced slice alone, which
-            no price covers, that of the class that is accused first.
+            no price covers, that of the class that is accused first. Of columns that are not priced those accused.
         """
         ranked = self.ranked_score
         ordinary = scores(ranked, victim, inputs, progress)
         risks = [self._risk(slices.UNCHANGED, ordinary, priced=True)]
-        for name in dict.fromkeys([*slices.known(inputs.domain), *(self.slices or ())]):
+        for name in dict.fromkeys([*slices.known(inputs.domain, of_columns=columns), *(self.slices or ())]):
             for title, part in () if name == slices.CLASSES else slices.slices(name, inputs):
                 s, priced = scores(ranked, victim, part, progress), f"slice/{title}" in self.learned
-                risks += [self._risk(title, s, priced=priced), *(self._first_class(title, s, part) if priced else ())]
+                risk = self._risk(title, s, priced=priced)
+                if priced or risk.queries < math.inf or not title.startswith(slices.CONSTANT):
+                    risks += [risk, *(self._first_class(title, s, part) if priced else ())]
         predicted = victims.answers(victim, inputs).argmax(-1)
         for label in predicted.unique().tolist():
             s = ordinary[predicted == label]

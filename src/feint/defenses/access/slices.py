@@ -24,6 +24,7 @@ from feint.signature.columns import significant
 Array = np.ndarray
 
 CLASSES = "classes"  # the p-values are taken within the predicted class instead
+CONSTANT = "constant:"  # what the titles of slices begin with of which one column has one value
 UNCHANGED = "as they are"  # title of the inputs themselves
 
 
@@ -87,6 +88,19 @@ def missing(x: Array, share: float) -> Array:
     return np.where(np.random.default_rng(0).random(x.shape) < share, np.nan, x)
 
 
+def constant(x: Array, column: float) -> Array:
+    """Return rows in which one column has its commonest value, as from clients whose form fills it in.
+
+    Of values that are equally common, as numbers that all differ, it is the middle one.
+    """
+    changed = x.copy()
+    values = changed[:, int(column)]  # a view
+    different, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+    commonest = different[counts == counts.max(initial=0)]
+    values[:] = commonest[len(commonest) // 2] if len(commonest) else np.nan
+    return changed
+
+
 def lower(x: Array, _: float) -> Array:
     """Return texts in lower case."""
     return np.where((x >= ord("A")) & (x <= ord("Z")), x + 32, x).astype(x.dtype)
@@ -107,6 +121,7 @@ class Change(NamedTuple):
         least: Least number.
         most: Largest number.
         whole: Whether numbers are whole ones.
+        of_columns: Whether the number is that of a column, whose name is written; a bare name means each.
     """
 
     apply: Callable[[Array, float], Array]
@@ -114,10 +129,16 @@ class Change(NamedTuple):
     least: float = 0
     most: float = 1
     whole: bool = False
+    of_columns: bool = False
 
-    def chosen(self, name: str) -> tuple[float, ...]:
+    def chosen(self, name: str, domain: Domain) -> tuple[float, ...]:
         """Return the numbers that a name means. Raises `BadInput` where its number is none, or out of range."""
         kind, colon, text = name.partition(":")
+        if self.of_columns:
+            columns = _columns(domain)
+            if colon and text not in columns:
+                raise UnknownName.among("column", text, columns)
+            return (columns.index(text),) if colon else tuple(range(len(columns)))
         if not colon:
             return self.numbers or (0.0,)
         number = _number(text)
@@ -126,6 +147,11 @@ class Change(NamedTuple):
             expected = f"{kind} or {kind}:NUMBER, {numbers}" if self.numbers else f"{kind}, which has no number"
             raise BadInput(f"the slice {name!r}", expected, "change it")
         return (number,)
+
+
+def _columns(domain: Domain) -> list[str]:
+    assert isinstance(domain, Columns)
+    return [column.name for column in domain.columns]
 
 
 def _number(text: str) -> float:
@@ -147,6 +173,7 @@ CHANGES: dict[type[Domain], dict[str, Change]] = {
     Columns: {
         "rounded": Change(rounded, (2,), least=1, most=15, whole=True),
         "missing": Change(missing, (0.1,)),
+        CONSTANT[:-1]: Change(constant, of_columns=True),
     },
     Text: {"lower": Change(lower), "cut": Change(cut, (0.5,), least=0.01)},
 }
@@ -170,11 +197,11 @@ def slices(name: str, inputs: Split) -> Iterator[tuple[str, Split]]:
     parts = name.split("+")
     kinds = [part.partition(":")[0] for part in parts]
     chain = [CHANGES[type(domain)][kind] for kind in kinds]
-    for numbers in itertools.product(*map(Change.chosen, chain, parts)):
+    for numbers in itertools.product(*(change.chosen(part, domain) for change, part in zip(chain, parts, strict=True))):
         x = inputs.inputs().numpy()
         for change, number in zip(chain, numbers, strict=True):
             x = domain.clip(_filled(change.apply(x, number), x, domain))
-        title = "+".join(map(_title, kinds, chain, numbers))
+        title = "+".join(_title(kind, change, n, domain) for kind, change, n in zip(kinds, chain, numbers, strict=True))
         yield title, Split.of(domain.encode(x), inputs.arrays[1], domain=domain, name=title)
 
 
@@ -184,7 +211,9 @@ def is_change(name: str, domain: Domain) -> bool:
     return all(part.partition(":")[0] in changes for part in name.split("+"))
 
 
-def _title(kind: str, change: Change, number: float) -> str:
+def _title(kind: str, change: Change, number: float, domain: Domain) -> str:
+    if change.of_columns:
+        return f"{kind}:{_columns(domain)[int(number)]}"
     return f"{kind}:{number:g}" if change.numbers else kind
 
 
@@ -211,6 +240,6 @@ def _filled(changed: Array, x: Array, domain: Domain) -> Array:
     return np.where(np.isnan(changed) & ~np.array(optional), x, changed)
 
 
-def known(domain: Domain) -> list[str]:
-    """Return the names of the changes of a domain."""
-    return [*CHANGES.get(type(domain), {})]
+def known(domain: Domain, *, of_columns: bool = True) -> list[str]:
+    """Return the names of the changes of a domain, those of single columns among them or not."""
+    return [name for name, change in CHANGES.get(type(domain), {}).items() if of_columns or not change.of_columns]
