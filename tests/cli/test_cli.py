@@ -211,7 +211,9 @@ def test_the_demo_end_to_end_and_again_from_what_it_kept(run_cli, tmp_path, monk
         ("stael", 'Did you mean "steal"?'),
         ("keys ad", "See feint keys --help"),
         ("fit 'APGP(top=1)' --victim nowhere --data digits --out apgp", "does not exist"),
+        ("fit 'APGP(top=1)' --victim http://localhost:9/ --data digits --out apgp", "http://localhost:9/, an address"),
         ("evaluate nowhere --victim nowhere --data digits", "does not exist"),
+        ("bench mine.toml", "mine.toml, which is not there"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_two(run_cli, tmp_path, line, says):
@@ -290,6 +292,7 @@ def test_recorded_clients_of_a_method_without_a_level_are_refused_before_its_fit
         ("fit 'APGP(top=1)' --victim victim --data digits --out victim/recipe.toml/apgp", "room and permission"),
         ("export victim --defense 'APGPClosedForm(top=1)' --out victim", "victim, the model itself"),
         ("export victim --defense 'APGPClosedForm(top=1)' --out .", "., which is a directory"),
+        ("audit victim --data digits --minutes 1 --out victim/recipe.toml", "got victim/recipe.toml/audit.json"),
         ("steal --victim victim --pool digits --budget 9999 --out stolen", "a pool of 719"),
         ("steal --victim victim --pool digits --budget 0 --out stolen", "at least 1"),
         ("steal --victim victim --pool digits/test --budget 10 --out stolen", "no test set"),

@@ -10,7 +10,7 @@ from typing import Any
 from feint import data
 from feint.bench.schema import AttackEntry, DefenseEntry, ExpectedEntry, LensEntry, Table, VictimEntry
 from feint.bench.suite import Suite
-from feint.errors import BadRecipe, DamagedFile, UnknownName
+from feint.errors import BadRecipe, DamagedFile, MissingData, UnknownName
 from feint.models import networks
 from feint.models.training import Pretrained, Training
 from feint.recipes import registry
@@ -23,9 +23,13 @@ def shipped() -> dict[str, Path]:
 
 
 def place(name: Path | str) -> Path:
-    """Return the file of a suite: a file of yours, or the suite of that name in Feint. Raises `UnknownName`."""
+    """Return the file of a suite: yours, or that of this name in Feint. Raises `MissingData` or `UnknownName`."""
     if Path(name).is_file():
         return Path(name)
+    if Path(name).suffix == ".toml":
+        raise MissingData(
+            f"{name}, which is not there", "a suite's file, or the name of one in Feint", "check the path"
+        )
     if str(name) not in shipped():
         raise UnknownName.among("suite", str(name), shipped())
     return shipped()[str(name)]

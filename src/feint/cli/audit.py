@@ -95,12 +95,14 @@ def audit(
     from feint.audit.run import AuditRequest, run
     from feint.audit.text import AuditText
     from feint.cli.terminal import bars
+    from feint.recipes.store import check_writable
     from feint.victims import FromAnswers
 
     text, limits = AuditText(lang), [GateLimit.parse(limit) for limit in fail_above]
     report.check()
     name = _name(victim, url, model)
     folder = out or Path("feint-audit") / name
+    check_writable(folder / files.JSON)
     target = (
         _remote_victim(victim, url, model, key, data, label, input, output) if url or not victim
         else load_victim(victim, data, network, label, max_calls=max_calls)

@@ -49,8 +49,9 @@ class ServerSettings:
             raise BadRecipe("no host", "an address to listen on", "0.0.0.0 stands for all of this machine")
         if not (0 <= self.rest_port < 2**16 and 0 <= self.grpc_port < 2**16) or self.rest_port == self.grpc_port:
             raise BadRecipe(
-                f"the ports {self.rest_port} and {self.grpc_port}", "two ports, 0 for none of this kind", "change one"
-            )
+                f"the ports {self.rest_port} and {self.grpc_port}", "two ports up to 65535, 0 for none of this kind",
+                "change one",
+            )  # fmt: skip
         if (self.tls_cert is None) != (self.tls_key is None):
             raise BadRecipe("one of tls_cert and tls_key", "both or none", "give the other one")
         if min(self.max_body, self.max_batch) < 1 or min(self.arrive, self.answer) <= 0:

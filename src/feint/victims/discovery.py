@@ -118,6 +118,11 @@ def load_raw(place: Path | str, *, network: Network | None = None) -> RawModel:
         return TorchModel(_load_network(str(place), network), str(place))
     if path.suffix == ".toml":
         return _load_api(path)
+    if "://" in str(place):
+        remedy = (
+            "feint audit --url URL --model NAME for an Open Inference Protocol server, or a victim.toml for any other"
+        )
+        raise BadInput(f"{place}, an address", "a model's place here", remedy)
     refuse_start(path)
     if path.is_file():
         if path.suffix.lower() in SUFFIXES or is_pickle(path):

@@ -243,4 +243,5 @@ def _make(path: Path) -> None:
     except (OSError, sqlite3.Error) as error:
         raise NotWritten(f"{path} ({error})", "a file that can be written", "choose another place") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing could be written, nothing is to be deleted
+            partial.unlink(missing_ok=True)
