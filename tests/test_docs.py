@@ -254,6 +254,12 @@ def test_architecture_page_names_every_module():
         assert f"| `{name}` |" in text, f"{name}: run `make tables`"
 
 
+def test_the_tree_of_packages_fits_its_page():
+    lines = (ROOT / "docs" / "reference" / "architecture.md").read_text().splitlines()
+    tree = lines[lines.index("feint/") : lines.index("<!-- /table -->")]
+    assert max(map(len, tree)) <= 92, "shorten the first sentence of the package's docstring"
+
+
 def test_table_cells_hold_one_line():
     for page in PAGES:
         for line in page.read_text().splitlines():

@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-import textwrap
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, fields
@@ -59,8 +58,7 @@ def tree() -> str:
 
 
 def _branch(stem: str, room: Path) -> str:
-    text = textwrap.shorten(docstring_of(room / "__init__.py"), 88 - len(stem) - 14, placeholder=" …")
-    return f"{stem}{room.name + '/':<15}{text}"
+    return f"{stem}{room.name + '/':<15}{docstring_of(room / '__init__.py')}"
 
 
 def _wrapped(stem: str, names: list[str], width: int = 80) -> Iterator[str]:

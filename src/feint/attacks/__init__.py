@@ -1,4 +1,7 @@
-"""Attacks, which query an oracle and return the surrogate that they train, and the lenses that they look through."""
+"""Attacks, which train a surrogate on an oracle's answers, and lenses.
+
+Any attack looks through any lens.
+"""
 
 from feint.attacks.attack import Attack, LensedAttack
 from feint.attacks.data_free.dfme import DFME, MAZE, Differences

@@ -1,1 +1,1 @@
-"""Audit of a model: worst-case theft by query budget, the effect of each defense, and a recommendation."""
+"""Audit of a model: worst-case theft by budget, and a recommendation."""

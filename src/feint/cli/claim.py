@@ -162,11 +162,11 @@ def _moment(written: str) -> float:
         moment = datetime.datetime.fromisoformat(written)
     except ValueError as error:
         expected = "a date like 2026-12-01, or a time like 2026-12-01T10:00"
-        raise BadInput(f"--appeared {written}", expected, "change it") from error
+        raise BadInput(f"--appeared {written}", expected, "write it so") from error
     moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
     if moment > datetime.datetime.now(datetime.UTC):
         got = f"--appeared {written}, which is in the future (UTC)"
-        raise BadInput(got, "when the suspect was first seen", "change it")
+        raise BadInput(got, "when the suspect was first seen", "check the date and its time zone")
     return moment.timestamp()
 
 
@@ -239,7 +239,9 @@ def _check_domain(suspect: str, domain: "Domain | None", mark: "Mark") -> None:
             domain.check(mark.x[:1].numpy())
     except BadInput as error:
         got, expected, _ = error.args
-        raise BadInput(f"{suspect}, which takes {expected}", f"a suspect of the mark's {got}", "name one") from error
+        raise BadInput(
+            f"{suspect}, which takes {expected}", f"a suspect of the mark's {got}", "name a suspect of the same task"
+        ) from error
 
 
 def _check_controls(suspect: str, fingerprint: str, innocents: "Mapping[str, nn.Module]", controls: Path) -> None:

@@ -1,4 +1,6 @@
-"""Named data sets in memory-mapped files; images are uint8, decoded to float32 in [0, 1] one batch at a time.
+"""Data sets, their splits and pools, and readers of files.
+
+Images are uint8 in memory-mapped files, and are decoded to float32 in [0, 1] one batch at a time.
 
 `load(name)` looks in this order: the set that ships with Feint (`digits`), a directory `FEINT_DATA/name` (Parquet files
 in the Hugging Face hub's layout, or train/CLASS/*.jpg), Debian's package for Fashion-MNIST, the hub. A set without

@@ -170,7 +170,7 @@ def _check_header(file: Path, names: Sequence[str]) -> None:
     if names and len(numbers) == len(names):
         raise BadInput(
             f"{file}, whose first row is numbers ({', '.join(names[:3])}, …)", "a header: the names of the columns",
-            "write one",
+            "write a first row with names",
         )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
-"""Defenses by their place on the line: `access`, `inputs` and `outputs`, and `boundary`, which makes a new model.
+"""Defenses, by their step on the line.
 
-`access` admits or refuses a query, `inputs` perturbs it, and `outputs` perturbs the answer.
+`access` admits or refuses a query, `inputs` perturbs it, and `outputs` perturbs the answer. `boundary` makes a new
+model offline.
 """
 
 import lazy_loader

@@ -22,5 +22,7 @@ def input_domain(x: Tensor, model: nn.Module) -> Domain:
     """
     if x.ndim < 2 or x.dtype not in TYPES:
         known = ", ".join(str(dtype).removeprefix("torch.") for dtype in TYPES)
-        raise BadInput(f"inputs of shape {tuple(x.shape)} and type {x.dtype}", f"a batch (N, …) of {known}", "convert")
+        raise BadInput(
+            f"inputs of shape {tuple(x.shape)} and type {x.dtype}", f"a batch (N, …) of {known}", "convert them"
+        )
     return domain_of(model) or domain_like(as_array(x))

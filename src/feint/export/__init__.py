@@ -1,4 +1,7 @@
-"""Export of a model and its output defenses as one ONNX graph, checked against the service before it is written."""
+"""Export of a model and its output defenses as one ONNX graph.
+
+The graph is checked against the service before it is written.
+"""
 
 from feint.export.models import require_exportable
 from feint.export.repository import kserve, triton

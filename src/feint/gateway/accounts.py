@@ -75,7 +75,9 @@ async def reset(settings: Settings, model: str, name: AccountName) -> Snapshot:
 
 def _known(account: Snapshot, model: str, name: AccountName) -> Snapshot:
     if not account.version:
-        raise UnknownName(f"the {name.kind} {name.name!r} of {model}", "one who has asked", "see /ui")
+        raise UnknownName(
+            f"the {name.kind} {name.name!r} of {model}", "a client who has asked", "look the names up at /ui"
+        )
     return account
 
 

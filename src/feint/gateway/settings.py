@@ -46,12 +46,17 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         if not self.host:
-            raise BadRecipe("no host", "an address to listen on", "0.0.0.0 stands for all of this machine")
+            raise BadRecipe(
+                "no host",
+                "an address to listen on",
+                "write 127.0.0.1 for this machine alone, or 0.0.0.0 for all its addresses",
+            )
         if not (0 <= self.rest_port < 2**16 and 0 <= self.grpc_port < 2**16) or self.rest_port == self.grpc_port:
             raise BadRecipe(
-                f"the ports {self.rest_port} and {self.grpc_port}", "two ports up to 65535, 0 for none of this kind",
+                f"the ports {self.rest_port} and {self.grpc_port}",
+                "two ports from 1 to 65535, or 0 for no server of that kind",
                 "change one",
-            )  # fmt: skip
+            )
         if (self.tls_cert is None) != (self.tls_key is None):
             raise BadRecipe("one of tls_cert and tls_key", "both or none", "give the other one")
         if min(self.max_body, self.max_batch) < 1 or min(self.arrive, self.answer) <= 0:

@@ -1,4 +1,4 @@
-"""Ledger of client accounts: the only state of a service that changes while it serves.
+"""Ledger of client accounts, the only state that serving changes.
 
 An account has named totals, tokens that were used once, and rows of numbers in order of arrival. Each change is one
 atomic step, so that a store shared by many replicas can implement the same interface.

@@ -1,1 +1,4 @@
-"""Networks, their training, and their storage, for victims, surrogates and defenses alike."""
+"""Networks, their training and their storage.
+
+Victims, surrogates and defenses share them.
+"""

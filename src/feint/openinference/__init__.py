@@ -1,1 +1,4 @@
-"""Open Inference Protocol v2, for servers and clients: messages, tensors, codecs, statuses and the client. No torch."""
+"""Open Inference Protocol v2, for servers and clients.
+
+Messages, tensors, codecs, statuses and the client, without torch.
+"""

@@ -144,7 +144,7 @@ def _entries(ledger: Path, connection: sqlite3.Connection) -> list[Commitment]:
     try:
         rows = connection.execute(f"select {COLUMNS} from commitments order by number").fetchall()
     except sqlite3.Error as error:
-        raise DamagedFile(f"{ledger} ({error})", "a ledger of commitments", "name another") from error
+        raise DamagedFile(f"{ledger} ({error})", "a ledger of commitments", "name another file") from error
     before, entries = "", list[Commitment]()
     for number, committed, moment, entry, authority, token in rows:
         entries.append(Commitment(committed, moment, entry, authority, token))
@@ -201,7 +201,7 @@ def _writing(ledger: Path) -> Iterator[sqlite3.Connection]:
             connection.execute("commit")
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
-            raise DamagedFile(f"{ledger} ({error})", "a ledger of commitments", "name another") from error
+            raise DamagedFile(f"{ledger} ({error})", "a ledger of commitments", "name another file") from error
         raise NotWritten(f"{ledger}: {error}", "a file that can be written", "choose another --ledger") from error
     except OSError as error:
         raise NotWritten(f"{ledger}: {error}", "a file that can be written", "choose another --ledger") from error

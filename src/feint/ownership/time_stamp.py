@@ -99,6 +99,6 @@ def _read(content: bytes, url: str):
         _ = stamp.tst_info  # a refusal has none
     except ValueError as error:
         raise DamagedFile(
-            f"an answer of {url} that is no time stamp ({error})", "a response of RFC 3161", "name another"
+            f"an answer of {url} that is no time stamp ({error})", "a response of RFC 3161", "name another authority"
         ) from error
     return stamp

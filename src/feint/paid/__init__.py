@@ -1,1 +1,4 @@
-"""Calls that cost something: their price and ceiling, their answers, and Ctrl-C while one is under way."""
+"""Calls that cost something: price, ceiling and kept answers.
+
+Ctrl-C loses no call that is under way.
+"""

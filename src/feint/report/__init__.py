@@ -1,4 +1,4 @@
-"""Reports of results: one self-contained HTML page, and the same tables in Markdown."""
+"""Reports of results: one HTML page, and its tables in Markdown."""
 
 import functools
 import importlib.resources

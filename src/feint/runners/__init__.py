@@ -1,4 +1,4 @@
-"""Runners that map a job over items: in this process, in processes of this machine, or on Ray.
+"""Runners, which map a job over items: here, or on a Ray cluster.
 
 A runner takes a job and its items, and yields the results in order of completion. Python's `map` is one. Items are
 taken one by one, as workers become free, so that the caller can decide late which item comes next.

@@ -1,4 +1,7 @@
-"""Victims: models of any kind behind an adapter, as torch modules from inputs (N, …) of a domain to logits (N, K)."""
+"""Victims: models of any kind behind an adapter.
+
+A victim is a torch module from inputs (N, …) of a domain to logits (N, K).
+"""
 
 from feint.models.inference import CachedForward, FromProbabilities, answers, logits, penultimate, predict
 from feint.models.stored import Trained, fingerprint, load, load_weights, save

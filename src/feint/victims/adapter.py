@@ -69,7 +69,7 @@ class Adapter:
         if sorted(classes) != sorted(self.classes):
             absent = sorted({*classes} ^ {*self.classes})[:8]
             raise BadInput(
-                f"classes {', '.join(classes[:8])}", f"those of the model; {', '.join(absent)} differ", "rename"
+                f"classes {', '.join(classes[:8])}", f"those of the model; {', '.join(absent)} differ", "rename them"
             )
         positions = [self.classes.index(name) for name in classes]
         outputs = self.outputs

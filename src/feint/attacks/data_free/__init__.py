@@ -1,1 +1,1 @@
-"""Attacks that query with the images of a generator and need no data."""
+"""Attacks that query with generated images and need no data."""

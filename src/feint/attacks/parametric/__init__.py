@@ -1,1 +1,1 @@
-"""Attacks that recover parameters: of linear models, small networks and trees."""
+"""Attacks that recover parameters of linear models, networks, trees."""

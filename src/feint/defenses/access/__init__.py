@@ -1,4 +1,6 @@
-"""Access rules and detectors: `(query, account) -> None`, or `Refused` is raised.
+"""Access rules and detectors: `(query, account) -> None`.
+
+A rule raises `Refused` for a query that it does not admit.
 
 Detectors write evidence against a client and refuse nobody; a ladder decides what follows from evidence.
 """

@@ -1,4 +1,7 @@
-"""Decision-boundary perturbation: `(model, data) -> model`, offline; the new model is served in place of the old."""
+"""Decision-boundary perturbation, offline: `(model, data) -> model`.
+
+The new model is served in place of the old one.
+"""
 
 from feint.defenses.boundary.adversarial_training import AdversarialTraining
 from feint.defenses.boundary.boundary import Boundary, Retrained

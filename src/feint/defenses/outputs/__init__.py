@@ -1,4 +1,4 @@
-"""Output perturbation: `(p, x) -> p`, rows on the simplex in and out."""
+"""Output perturbation: `(p, x) -> p`, rows on the simplex."""
 
 from feint.defenses.outputs.adaptive_misinformation import AdaptiveMisinformation
 from feint.defenses.outputs.apgp import APGP

@@ -62,7 +62,9 @@ def check_simplex(p: Tensor) -> None:
     """Raise `BadInput` unless `p` (N, K) holds finite rows ≥ 0 that sum to 1 within 1e-4, in float32 or float64."""
     if p.ndim != 2 or p.shape[1] < 2 or p.dtype not in (torch.float32, torch.float64):
         raise BadInput(
-            f"answers of shape {tuple(p.shape)} and type {p.dtype}", "(N, K) in float32 or float64, K ≥ 2", "convert"
+            f"answers of shape {tuple(p.shape)} and type {p.dtype}",
+            "(N, K) in float32 or float64, K ≥ 2",
+            "convert them",
         )
     if torch.compiler.is_exporting() or not len(p):  # a graph cannot raise: its caller checks
         return

@@ -1,1 +1,4 @@
-"""Who may ask: API keys, kept as hashes."""
+"""API keys and the clients that they stand for.
+
+Keys are kept as hashes.
+"""

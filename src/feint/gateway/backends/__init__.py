@@ -1,1 +1,1 @@
-"""Where a served model is: a graph in this process, torch, or another server; each is a line."""
+"""Backends of served models: ONNX, torch, or another server."""

@@ -124,7 +124,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
             raise BadInput(
                 f"{address(table.upstream)} with {spec.classes} classes",
                 f"{graph.classes}, as {table.outputs}",
-                "fit it",
+                "export the outputs again for this model, or name its own upstream",
             )
         assert spec.domain is not None
         return ModelSpec(name, spec.domain, OUTPUT, spec.classes, _named(spec.domain, spec.inputs[0].name), spec.labels)

@@ -70,7 +70,9 @@ class UpstreamModel:
         try:
             metadata = await self._transport.metadata()
         except UnreadableResponse as error:
-            raise Unreachable("an upstream whose metadata are none", "an Open Inference server", "check it") from error
+            raise Unreachable(
+                "an upstream whose metadata cannot be read", "an Open Inference server", "check its address and port"
+            ) from error
         spec = read_spec(metadata, self.at, self.name)
         try:
             assert spec.domain is not None
@@ -85,7 +87,11 @@ class UpstreamModel:
             ) from error  # fmt: skip
         classes = self._spec.classes
         if self.at.classes not in (0, classes):
-            raise BadInput(f"{classes} classes of {address(self.at.upstream)}", str(self.at.classes), "mend classes")
+            raise BadInput(
+                f"{classes} classes of {address(self.at.upstream)}",
+                str(self.at.classes),
+                "set classes to that, or leave it out",
+            )
         return self._spec
 
     async def infer(self, x: Array) -> Array:

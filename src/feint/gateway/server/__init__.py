@@ -1,1 +1,1 @@
-"""From a file of settings to a gateway that runs until it is told to stop."""
+"""The gateway's process: settings, start, reload and shutdown."""

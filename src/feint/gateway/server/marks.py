@@ -23,7 +23,9 @@ def read_marks(path: Path) -> dict[str, LedgerMark]:
     except FileNotFoundError:
         return {}
     except OSError as error:  # as for want of descriptors: deleting it would hide a loss
-        raise MissingData(f"{path.name} ({error.strerror})", "a file that can be read", "mind its rights") from error
+        raise MissingData(
+            f"{path.name} ({error.strerror})", "a file that can be read", "give the gateway the right to read it"
+        ) from error
     except msgspec.MsgspecError as error:
         raise DamagedFile(
             f"{path.name} ({error})", "marks of ledgers", "delete it to take the ledger as it is"
@@ -39,4 +41,8 @@ def write_marks(path: Path, marks: Mapping[str, LedgerMark]) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise NotWritten(f"{path.name} ({error.strerror})", "a file that can be written", "mind its folder") from error
+        raise NotWritten(
+            f"{path.name} ({error.strerror})",
+            "a file that can be written",
+            "give the gateway the right to write its folder",
+        ) from error

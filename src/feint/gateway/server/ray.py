@@ -38,7 +38,9 @@ def deployment(file: Path | str, *, replicas: int = 2) -> Any:
     store = read(file).ledger.store
     if replicas > 1 and not store_class(store).shared:
         raise BadRecipe(
-            f"{replicas} replicas and the ledger {address(store)}", "one in Redis or Valkey", "or replicas=1"
+            f"{replicas} replicas and the ledger {address(store)}",
+            "one in Redis or Valkey",
+            "set ledger.store, or replicas=1",
         )
     ingress = serve.ingress(Replica(file))(type("Gateway", (), {}))
     return serve.deployment(name="feint", num_replicas=replicas)(ingress).bind()

@@ -121,14 +121,18 @@ async def check_decision(loaded: LoadedModel) -> None:
         except Refused:
             continue
         except Exception as error:
-            raise BadInput(f"{rule!r}, which fails ({_why(error)})", "a rule that can decide", "fit it") from error
+            raise BadInput(
+                f"{rule!r}, which fails ({_why(error)})", "a rule that can decide", "fit it to the served model"
+            ) from error
     if loaded.upstream is None:
         try:
             await pipeline.answer(query, await pipeline.compute(query), Account(TRIAL), shadow=True)
         except Refused:
             return
         except Exception as error:
-            raise BadInput(f"a defense that fails ({_why(error)})", "one that can answer", "fit it") from error
+            raise BadInput(
+                f"a defense that fails ({_why(error)})", "one that can answer", "fit it to the served model"
+            ) from error
 
 
 def _why(error: Exception) -> str:

@@ -1,4 +1,7 @@
-"""Stores of a gateway's ledger: in this process, in a SQLite file, or in Redis or Valkey for many replicas."""
+"""Stores of the ledger: memory, SQLite, or Redis and Valkey.
+
+Redis and Valkey are for many replicas.
+"""
 
 from importlib import import_module, metadata
 from pathlib import Path

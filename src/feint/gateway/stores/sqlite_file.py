@@ -68,11 +68,17 @@ def create(path: Path) -> None:
             file.execute("COMMIT")
             _logged(file)
     except sqlite3.OperationalError as error:
-        raise NotWritten(f"the ledger {path} ({error})", "a file that can be written", "mind its folder") from error
+        raise NotWritten(
+            f"the ledger {path} ({error})",
+            "a file that can be written",
+            "give the gateway the right to write its folder",
+        ) from error
     except sqlite3.DatabaseError as error:
         raise DamagedFile(f"{path} ({error})", "a ledger", "move it away, or bring back a copy") from error
     except OSError as error:
-        raise NotWritten(f"the ledger {path} ({error.strerror})", "a file that can be written", "mind it") from error
+        raise NotWritten(
+            f"the ledger {path} ({error.strerror})", "a file that can be written", "check its folder and disk"
+        ) from error
 
 
 def open_existing(path: Path) -> sqlite3.Connection:

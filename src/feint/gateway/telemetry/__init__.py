@@ -1,1 +1,4 @@
-"""What an operator sees of a gateway: metrics, traces, logs, an audit log and a page, all made from records."""
+"""Metrics, traces, logs and the audit log of a gateway.
+
+All of them are made from the records of requests.
+"""

@@ -237,7 +237,7 @@ def verify(paths: Iterable[Path | str], *, key: str, heads: Sequence[Head]) -> C
 
 def _opened(path: Path, what: str) -> Path:
     if not path.is_file():
-        raise MissingData(f"{path}, which does not exist", what, "name another")
+        raise MissingData(f"{path}, which does not exist", what, "check the path")
     return path
 
 

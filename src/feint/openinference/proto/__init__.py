@@ -1,4 +1,6 @@
-"""Messages over gRPC: those of the Open Inference Protocol v2, in open_inference.proto, and those in health.proto.
+"""Messages over gRPC.
+
+open_inference.proto has those of the Open Inference Protocol v2, health.proto those of gRPC's health checks.
 
 They live in a pool of their own: the packages of other clients of the protocol declare the same names, and a process
 that loads both into protobuf's default pool is refused. A descriptor (NAME.binpb, made by

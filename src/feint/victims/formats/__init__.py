@@ -1,1 +1,1 @@
-"""Raw models by format: files, directories, estimators and functions."""
+"""Raw models by format: files, directories, estimators, functions."""

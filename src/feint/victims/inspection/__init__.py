@@ -1,4 +1,4 @@
-"""Inspection: finds by looking and by measuring how a raw model is used."""
+"""Inspection of a raw model: how it takes inputs and gives answers."""
 
 from feint.victims.inspection.input_candidates import input_candidates
 from feint.victims.inspection.inspect import Inspection, inspect_model

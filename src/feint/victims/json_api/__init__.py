@@ -1,1 +1,4 @@
-"""Models behind any JSON API, and recorded services, described by a `victim.toml`."""
+"""Models behind any JSON API, and recorded services.
+
+A `victim.toml` describes each.
+"""
