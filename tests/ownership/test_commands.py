@@ -131,11 +131,12 @@ def test_a_suspect_behind_a_url_is_asked_and_its_answers_are_kept(made):
 def test_answers_of_another_suspect_are_never_counted(made):
     assert made(f"claim copy {CLAIM} --out claimed")[0] == 0
     before = Path("claimed/claim.json").read_bytes()
-    code, out, err = made(f"claim controls/000 {CLAIM} --out claimed")
+    shutil.move("controls/000", "other")
+    code, out, err = made(f"claim other {CLAIM} --out claimed")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert "answers of copy" in err
     shutil.rmtree("copy")
-    shutil.copytree("controls/000", "copy")  # another model under the same name
+    shutil.move("other", "copy")  # another model under the same name
     code, _, err = made(f"claim copy {CLAIM} --out claimed")
     assert (code, "a new directory" in err) == (2, True)
     assert Path("claimed/claim.json").read_bytes() == before
