@@ -14,6 +14,7 @@ from feint.ledger import Account, Ledger
 from feint.pipeline import QueryLike
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.query import Query
+from feint.recipes.field_types import check_steps
 from feint.victims import logits
 
 
@@ -131,6 +132,7 @@ class Defense:
             whole = isinstance(step, Defense)
             for name in rooms if whole else [here]:
                 rooms[name] += getattr(step, name) if whole else (step,)
+        check_steps(step for steps in rooms.values() for step in steps)
         for room, steps in rooms.items():  # tuples, so that a recipe made of lists is frozen as well
             object.__setattr__(self, room, tuple(steps))
 
@@ -218,6 +220,7 @@ class Ladder:
     def __post_init__(self) -> None:
         for name in ("detectors", "rungs", "at", "access"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        check_steps((*self.detectors, *self.access, self.campaign))
         if strangers := [rung for rung in self.rungs if not isinstance(rung, Defense)]:
             raise BadRecipe(
                 f"{type(strangers[0]).__name__} as a rung", "a Defense", f"write Defense with it: {strangers[0]!r:.80}"

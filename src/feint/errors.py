@@ -35,9 +35,11 @@ Each message is one line: what was got, what was expected, and the remedy.
 import copy
 import difflib
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from numbers import Real
+from typing import Any, Self
 
 MOST_LISTED = 50  # names in one message; of more, the nearest are listed
 
@@ -94,10 +96,26 @@ def in_range(recipe: object, field: str, expected: str, least: float, most: floa
     """Check one number of a recipe when it is made.
 
     Raises:
-        BadRecipe: Unless `least` ≤ the value of `field` ≤ `most`; NaN is outside of every range.
+        BadRecipe: Unless the value of `field` is finite and `least` ≤ value ≤ `most`.
     """
-    if not least <= getattr(recipe, field) <= most:
-        raise BadRecipe(f"{field}={getattr(recipe, field)}", expected, "change it")
+    value = getattr(recipe, field)
+    if not is_finite(value) or not least <= value <= most:
+        raise BadRecipe(f"{field}={short(value)}", expected, "change it")
+
+
+def is_finite(value: Any) -> bool:
+    """Return whether a value is a number that a float can hold: no boolean, not infinite, and not NaN."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    size: Any = abs(value)
+    return size <= sys.float_info.max
+
+
+def short(value: object) -> str:
+    """Return a value as text, cut after 80 characters; of a whole number beyond all floats the size alone."""
+    if isinstance(value, int) and value.bit_length() > sys.float_info.max_exp:  # Python refuses to write thousands
+        return f"a number of {value.bit_length()} bits"
+    return f"{value!r:.80}"
 
 
 class Diverged(BadInput):

@@ -1,15 +1,18 @@
 """The contracts of recipes, over every one there is."""
 
 import dataclasses
+import math
 import pickle
+from dataclasses import fields, replace
 
 import pytest
 from tests import examples
-from tests.examples import DIGITS, POOL
+from tests.examples import DETECTORS, DIGITS, INPUTS, OUTPUTS, POOL, RULES
 
 import feint
 from feint import attacks
 from feint.attacks import Attack, HardLabels, KnockoffNets, LensedAttack
+from feint.defense import Defense, Ladder
 from feint.errors import BadRecipe, UnknownName
 from feint.models.networks import Network
 from feint.models.training import Training
@@ -52,9 +55,42 @@ def test_a_value_of_another_type_is_refused_when_the_recipe_is_made_and_not_late
                 from_table(to_table(case) | {field.name: wrong}, WORDS)
 
 
+def defense_of(room, recipe, **values):
+    """Return a defense of a recipe of a room, with other values of its fields."""
+    step = replace(recipe, **values)
+    if room is DETECTORS:
+        return Ladder([step], [Defense(), Defense()])
+    return Defense(**{"access" if room is RULES else "inputs" if room is INPUTS else "outputs": [step]})
+
+
+@pytest.mark.parametrize(
+    "wrong", [math.inf, -math.inf, math.nan, 10**400, True], ids=["inf", "-inf", "nan", "huge", "True"]
+)
+@pytest.mark.parametrize("case", [*RULES, *DETECTORS, *INPUTS, *OUTPUTS])
+def test_no_number_of_a_step_is_infinite_nor_a_boolean(case, wrong):
+    """As a file gives it, and as Python does: where the step is made, or at the latest where it becomes a defense."""
+    room = next(room for room in (RULES, DETECTORS, INPUTS, OUTPUTS) if case in room)
+    recipe = room[case].recipe
+    for field in fields(recipe):
+        value = getattr(recipe, field.name)
+        if not field.init or isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        with pytest.raises(BadRecipe):
+            from_table(to_table(recipe) | {field.name: wrong}, WORDS)
+        with pytest.raises(BadRecipe):
+            defense_of(room, recipe, **{field.name: wrong})
+
+
 @pytest.mark.parametrize(
     ("text", "error", "says"),
     [
+        ("Budget(1e400)", BadRecipe, "queries = inf of Budget; expected a finite number"),
+        ("Budget(-1e400)", BadRecipe, "queries = -inf of Budget; expected a finite number"),
+        (f"Budget(1{'0' * 400})", BadRecipe, "queries = a number of 1329 bits of Budget"),
+        ("Budget(True)", BadRecipe, "queries = True of Budget; expected a whole number"),
+        ("RateLimit(1e300)", BadRecipe, "1e-9 to 1e9"),
+        ("RateLimit(1e-300)", BadRecipe, "1e-9 to 1e9"),
+        ("ProofOfWork(most=1e300)", BadRecipe, "1e-9 to 1e9"),
         ("APGP(tpo=1)", BadRecipe, "did you mean 'top'"),
         ("APGPP()", UnknownName, "did you mean 'APGP'"),
         ("APGP(top=", BadRecipe, "brackets"),

@@ -1,6 +1,5 @@
 """Settings of a gateway: its ports and limits, keys, ledger, telemetry and models."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from feint.gateway.redaction import address
 Place = Annotated[str, "a file or directory, or what names none: a module, an address, a recipe"]
 LOOPBACK = "127.0.0.1", "::1", "localhost"
 MOST_THREADS = 1024  # of a model
+LONGEST = 1e6  # seconds of any time: gRPC counts milliseconds, and those of a request twice, in 31 bits
+LARGEST = 1e9  # of a price or a factor
 FORMS = "http://HOST:PORT, https://HOST:PORT, grpc://HOST:PORT and grpcs://HOST:PORT"
 
 
@@ -64,8 +65,10 @@ class ServerSettings:
         if self.keep_alive <= 0 or self.connection_age < 0:
             raise BadRecipe("a time below 0", "keep_alive above 0, connection_age of 0 or more", "raise it")
         times = self.arrive, self.answer, self.drain, self.stop, self.keep_alive, self.connection_age
-        if not all(0 <= seconds < math.inf for seconds in times):
-            raise BadRecipe(f"the times {', '.join(map(str, times))}", "finite numbers of seconds", "change it")
+        if not all(0 <= seconds <= LONGEST for seconds in times):
+            raise BadRecipe(
+                f"the times {', '.join(map(str, times))}", f"finite numbers of seconds, 0 to {LONGEST:g}", "change it"
+            )
 
     @property
     def limits(self) -> Limits:
@@ -146,8 +149,8 @@ class ModelSettings:
     tenants: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < math.inf:
-            raise BadRecipe(f"threshold = {self.threshold:g}", "a number above 0", "change it")
+        if not 0 < self.threshold <= LARGEST:
+            raise BadRecipe(f"threshold = {self.threshold:g}", f"a number above 0, at most {LARGEST:g}", "change it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,14 +231,13 @@ class UpstreamSettings(ModelSettings):
             parts, fine = urlsplit(""), False
         if not fine:
             raise BadRecipe(f"upstream = {address(self.upstream)!r}", f"one of {FORMS}", "change it")
-        if not all(0 < seconds < math.inf for seconds in (self.connect, self.timeout)):
+        if not all(0 < seconds <= LONGEST for seconds in (self.connect, self.timeout)):
             got = f"connect = {self.connect:g} and timeout = {self.timeout:g}"
-            raise BadRecipe(got, "finite numbers of seconds above 0", "change it")
+            raise BadRecipe(got, f"finite numbers of seconds above 0, at most {LONGEST:g}", "change it")
         _check_calls(self.max_calls_per_day)
-        if not 0 <= self.price_per_1000 < math.inf:
-            raise BadRecipe(f"price_per_1000 = {self.price_per_1000}", "a finite number, 0 or above", "change it")
-        if self.classes < 0 or min(self.shape or (1,)) < 1:
-            raise BadRecipe(f"classes = {self.classes}, shape = {self.shape}", "sizes above 0", "change them")
+        if not 0 <= self.price_per_1000 <= LARGEST:
+            raise BadRecipe(f"price_per_1000 = {self.price_per_1000}", f"0 to {LARGEST:g}", "change it")
+        _check_sizes(self.classes, self.shape)
         if self.connections < 1:
             raise BadRecipe(f"connections = {self.connections}", "1 or more", "raise it")
         secrets = [self.bearer_env, self.bearer_file, self.basic_env, self.basic_file, parts.username or parts.password]
@@ -264,6 +266,12 @@ class TorchSettings(ModelSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_calls(self.max_calls_per_day)
+        _check_sizes(0, self.shape)
+
+
+def _check_sizes(classes: int, shape: tuple[int, ...] | None) -> None:
+    if classes < 0 or min(shape or (1,)) < 1:
+        raise BadRecipe(f"classes = {classes}, shape = {shape}", "sizes above 0", "change them")
 
 
 def _check_calls(most: int | None) -> None:

@@ -1,6 +1,8 @@
 """Reader of settings in TOML, where an unknown key is an error."""
 
+import errno
 import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -77,7 +79,7 @@ def _typed(value: Any, kind: Any, where: str, folder: Path) -> Any:
     if isinstance(value, str) and "\0" in value:
         raise BadRecipe(f"{where} with a zero byte", "text", "write \\\\ for a backslash")
     if kind in (Path, Path | None) and isinstance(value, str):
-        return folder / value
+        return _path(folder / value, where)
     try:
         converted: Any = msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -85,6 +87,19 @@ def _typed(value: Any, kind: Any, where: str, folder: Path) -> Any:
     if kind == Place:
         return _placed(converted, folder)
     return tuple(_placed(place, folder) for place in converted) if kind == tuple[Place, ...] else converted
+
+
+def _path(path: Path, where: str) -> Path:
+    """Return a path at which a file or a directory may be; raise `BadRecipe`, which does not show it."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise BadRecipe(f"{where} ({error.strerror})", "the path of a file", "change it") from error
+        return path  # what is not there may be made, or is missed where it is read
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for without end
+        raise BadRecipe(f"{where}, which names a pipe or a device", "the path of a file", "change it")
+    return path
 
 
 def _placed(place: str, folder: Path) -> str:

@@ -4,11 +4,12 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from numbers import Real
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from feint.errors import BadRecipe
+from feint.errors import BadRecipe, is_finite, short
 
 PLAIN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "nothing"}
 WORDS = PLAIN | {Path: "a path"}
@@ -38,6 +39,21 @@ def check_plain_types(kind: Callable[..., Any], values: Mapping[str, object]) ->
         _check(kind.__name__, name, values[name], hints[name])
 
 
+def check_steps(steps: Iterable[object]) -> None:
+    """Check that no number of recipes made in Python, and of those within them, is infinite, NaN or a boolean.
+
+    One that is raises `BadRecipe`. What is no recipe has no fields to check.
+    """
+    for step in steps:
+        if is_dataclass(step):
+            kind: Any = type(step)
+            for name, hint in _plain_hints(kind).items():
+                value = getattr(step, name, None)
+                if isinstance(value, Real) and not is_finite(value):
+                    _check(kind.__name__, name, value, hint)
+            check_steps(part for value in vars(step).values() for part in _recipes(value))
+
+
 @functools.cache
 def _plain_hints(kind: Callable[..., Any]) -> Mapping[str, Any]:
     known = inspect.signature(kind).parameters  # type hints would need all names that annotations have as strings
@@ -52,7 +68,9 @@ def _is_plain(hint: Any) -> bool:
 
 def _check(recipe: str, field: str, value: Any, hint: Any) -> None:
     if not _has_type(value, hint):
-        raise BadRecipe(f"{field} = {value!r:.80} of {recipe}", in_words(hint), f"mend {field}")
+        endless = isinstance(value, int | float) and not isinstance(value, bool) and not is_finite(value)
+        expected = "a finite number" if endless else in_words(hint)
+        raise BadRecipe(f"{field} = {short(value)} of {recipe}", expected, f"mend {field}")
 
 
 def in_words(hint: Any) -> str:
@@ -89,5 +107,5 @@ def _has_type(value: Any, hint: Any) -> bool:
         parts = arguments if whole else arguments[:1] * len(value)
         return len(parts) == len(value) and all(map(_has_type, value, parts))
     if hint is float or hint is int:
-        return isinstance(value, (int, float) if hint is float else int) and not isinstance(value, bool)
+        return isinstance(value, (int, float) if hint is float else int) and is_finite(value)
     return isinstance(value, NoneType if hint is None else origin or hint)

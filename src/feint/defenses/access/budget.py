@@ -9,6 +9,7 @@ from feint.ledger import CLOCK_SLACK, Account
 from feint.pipeline import QueryLike
 
 PERIODS = {"hour": 3600, "day": 86_400}  # seconds
+MOST = 1e15  # queries that a total counts exactly: below 2⁵³
 WINDOW = 2.0**32  # queries that a period has room for in a total; the hours since 1970 times it are exact in a double
 
 
@@ -16,8 +17,8 @@ WINDOW = 2.0**32  # queries that a period has room for in a total; the hours sin
 class Budget:
     """Fixed number of queries for each client (Tramèr et al., USENIX Security 2016, §7).
 
-    It is the cheapest defense, and blind to an attacker with many client names. A charge is not refunded when a later
-    step of the line fails.
+    It is the cheapest defense, and blind to an attacker with many client names. A charge stands
+    where a later rule refuses, and not where this side fails.
 
     A budget for life bounds what an account gets in all. A budget per period does not: in a year an account asks 365
     times a day's budget. Periods are those of the clock in UTC, and the time is the query's. One number is stored for
@@ -25,7 +26,7 @@ class Budget:
     was charged to a later period, before a clock was put back, is forgotten.
 
     Attributes:
-        queries: Queries that each client may send, 0 or more.
+        queries: Queries that each client may send, 0 to 1e15.
         per: Period in which the client may send them, "hour" or "day"; None for the life of the account.
     """
 
@@ -35,7 +36,7 @@ class Budget:
     per: str | None = None
 
     def __post_init__(self) -> None:
-        in_range(self, "queries", "0 or more queries", 0, math.inf if self.per is None else WINDOW - 1)
+        in_range(self, "queries", f"0 or more queries, at most {MOST:g}", 0, MOST if self.per is None else WINDOW - 1)
         if self.per is not None and self.per not in PERIODS:
             raise UnknownName.among("period", str(self.per), PERIODS)
 

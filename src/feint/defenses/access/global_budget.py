@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from feint.defenses.access.budget import charge
+from feint.defenses.access.budget import MOST, charge
 from feint.errors import in_range
 from feint.ledger import Account
 from feint.pipeline import QueryLike
@@ -17,7 +17,7 @@ class GlobalBudget:
     it after the rules for single clients, which then refuse that client first.
 
     Attributes:
-        queries: Queries that all clients may send in all, 0 or more.
+        queries: Queries that all clients may send in all, 0 to 1e15.
     """
 
     cite: ClassVar[str] = "tramer2016stealing"
@@ -25,7 +25,7 @@ class GlobalBudget:
     queries: int
 
     def __post_init__(self) -> None:
-        in_range(self, "queries", "0 or more queries", 0)
+        in_range(self, "queries", f"0 or more queries, at most {MOST:g}", 0, MOST)
 
     def admit(self, query: QueryLike, account: Account) -> None:
         """Charge the query to the account that all clients share.

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from feint.defenses.access.privacy_cost import PrivacyCost
-from feint.errors import BadRecipe, ProofRequired
+from feint.errors import BadRecipe, ProofRequired, in_range
 from feint.fitting import FitContext, Fittable
 from feint.hashcash import SKEW, Puzzle, digest, flaw
 from feint.ledger import Account
@@ -38,9 +38,9 @@ class ProofOfWork(Fittable):
 
     Attributes:
         cost: The detector whose excess sets the price.
-        least: Seconds of work for an honest query, above 0.
-        most: Most seconds of work for a request.
-        base: Growth of the price with each unit of excess, at least 1.
+        least: Seconds of work for an honest query, 1e-9 to `most`.
+        most: Most seconds of work for a request, up to 1e9.
+        base: Growth of the price with each unit of excess, 1 to 1e9.
         lifetime: Seconds for which a stamp is valid.
         table: Pairs (bits, seconds) as `feint.hashcash.solve` took them on one core. A client with better hardware is
             that much faster.
@@ -57,8 +57,10 @@ class ProofOfWork(Fittable):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", tuple((int(bits), float(seconds)) for bits, seconds in self.table))
-        if not 0 < self.least <= self.most or self.base < 1 or self.lifetime < 1:
-            raise BadRecipe(repr(self), "0 < least ≤ most seconds, base ≥ 1, lifetime ≥ 1 second", "change it")
+        in_range(self, "most", "1e-9 to 1e9 seconds of work", 1e-9, 1e9)
+        in_range(self, "least", "seconds of work from 1e-9 to `most`", 1e-9, self.most)
+        in_range(self, "base", "1 (one price for all) to 1e9", 1, 1e9)
+        in_range(self, "lifetime", "1 to 1e9 seconds", 1, 1e9)
         if len({bits for bits, _ in self.table}) < 2 or min(seconds for _, seconds in self.table) <= 0:
             raise BadRecipe(f"table={self.table}", "two or more measured pairs (bits, seconds > 0)", "measure more")
 

@@ -1,10 +1,9 @@
 """Rate limit for each client, with room for a burst."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from feint.errors import BadRecipe, RateLimited
+from feint.errors import RateLimited, in_range
 from feint.ledger import CLOCK_SLACK, Account
 from feint.pipeline import QueryLike
 
@@ -25,8 +24,8 @@ class RateLimit:
     request are never admitted (`retry_after` is inf).
 
     Attributes:
-        per_second: Answers a second in the long run, finite and above 0.
-        burst: Answers at once after a pause, 1 or more.
+        per_second: Answers a second in the long run, 1e-9 to 1e9.
+        burst: Answers at once after a pause, 1 to 1e9.
     """
 
     cite: ClassVar[str] = "turner1986directions"
@@ -35,8 +34,8 @@ class RateLimit:
     burst: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 < self.per_second < math.inf or self.burst < 1:
-            raise BadRecipe(repr(self), "a finite rate > 0 and a burst of 1 or more queries", "change it")
+        in_range(self, "per_second", "a rate > 0, from 1e-9 to 1e9 queries a second", 1e-9, 1e9)
+        in_range(self, "burst", "a burst of 1 to 1e9 queries", 1, 1e9)
 
     def admit(self, query: QueryLike, account: Account) -> None:
         """Admit the query.
