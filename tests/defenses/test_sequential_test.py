@@ -443,8 +443,9 @@ def test_changes_are_made_one_after_another(digits):
     ((_, expected),) = slices("jpeg:90", small)
     both = dict(slices("scale:0.5+jpeg", digits.test))["scale:0.5+jpeg:90"]
     np.testing.assert_array_equal(both.inputs(), expected.inputs())
-    with pytest.raises(UnknownName, match="'blur'"):
-        list(slices("scale:0.5+blur", digits.test))
+    for unknown in "blur", "classes":
+        with pytest.raises(UnknownName, match=f"change of images '{unknown}'.* one of brightness, grey"):
+            list(slices(f"scale:0.5+{unknown}", digits.test))
 
 
 def test_a_slice_may_be_a_file_of_a_clients_inputs(tmp_path):

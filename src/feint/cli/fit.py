@@ -185,8 +185,10 @@ def _risks(recipe: object, model: "nn.Module", inputs: "Split") -> list[str]:
     lines = ["Mean of -log p, and when an honest client who sends nothing else would be accused:"]
     asks_nothing = not isinstance(model, FromAnswers)  # a pass for each column would cost calls
     columns = asks_nothing and isinstance(inputs.domain, Columns) and len(inputs.domain.columns) <= MOST_COLUMNS
-    for risk in recipe.risks(model, inputs, columns=columns):
+    risks = recipe.risks(model, inputs, columns=columns)
+    width = max(len(risk.name) for risk in risks)
+    for risk in risks:
         when = "never" if math.isinf(risk.queries) else f"after about {risk.queries:,.0f} queries"
         hint = "   (no slice covers both; --clients does)" if risk.of else "   (not among --slices)"
-        lines.append(f"  {risk.name:24} {risk.surprise:5.2f}  {when}{'' if risk.priced else hint}")
+        lines.append(f"  {risk.name:{width}} {risk.surprise:5.2f}  {when}{'' if risk.priced else hint}")
     return lines

@@ -223,9 +223,10 @@ def _others(name: str, inputs: Split) -> Split:
     if is_file(name):
         return pool_at(name, domain).split
     if re.split("[@/]", name)[0] not in data.known():
-        changes = known(domain)
-        unknown = next(part for part in name.split("+") if part.partition(":")[0] not in changes)
-        raise UnknownName.among(f"slice of {domain.noun}", unknown, [CLASSES, *changes, *data.known()])
+        if "+" in name:
+            unknown = next(part for part in name.split("+") if not is_change(part, domain))
+            raise UnknownName.among(f"change of {domain.noun}", unknown, known(domain))
+        raise UnknownName.among(f"slice of {domain.noun}", name, [CLASSES, *known(domain), *data.known()])
     split = parse_split(name)
     if split.domain.shape != inputs.shape or type(split.domain) is not type(domain):
         raise BadInput(f"the slice {name} of {split.domain.noun} {split.shape}", f"{inputs.shape}", "choose others")
