@@ -86,7 +86,7 @@ class Service(Pipeline[Query]):
         return Answer(p.detach())
 
     def _part(self, part: QueryPart, query: Query, computed: CachedForward, account: Account) -> Tensor:
-        """Return the defended answers to a part of a query. Without input defenses the model runs once for all of it."""
+        """Return the defended answers to a part of a query. Without input defenses the model runs once for all."""
         _, defense, rows = part
         x = inputs = query.x if isinstance(rows, slice) else query.x[rows]  # the model was computed for the one tensor
         for perturb in defense.inputs:
