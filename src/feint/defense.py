@@ -1,4 +1,4 @@
-"""Defenses as recipes: the types of their steps, the defense that puts steps in a row, and the ladder of defenses."""
+"""Defenses as recipes: the types of their steps, a defense made of steps, and the ladder of defenses."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -109,7 +109,7 @@ def draws(step: Any) -> bool:
 class Defense:
     """Recipe of a defense: the steps before and after the model. `Defense()` is no defense.
 
-    A defense among the steps, as a file of a whole defense is loaded, stands for its own steps.
+    A defense among the steps, such as one loaded from a file, stands for its own steps.
 
     Attributes:
         access: Access rules, which admit or refuse a query.

@@ -5,7 +5,7 @@
     │   ├── UnknownName   no method, network or data set of that name; the nearest one is named
     │   ├── BadRecipe     a recipe with an unknown field or a value outside its range
     │   ├── Undecided     a model whose file does not say how it is used
-    │   ├── Diverged      a training whose weights are not finite any more
+    │   ├── Diverged      a training whose weights are no longer finite
     │   ├── MixedSizes    images of several sizes where one is expected
     │   ├── TooLarge      a request with more bytes or more inputs than a gateway accepts
     │   ├── Compressed    a request whose size is unknown, since its body is compressed

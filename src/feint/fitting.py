@@ -50,7 +50,7 @@ class Fittable(ABC):
     ) -> Self:
         """Return a copy of this recipe that holds what it learned.
 
-        `BadInput` is raised where the data do not belong to the victim, or where outliers are required and missing.
+        Data that do not belong to the victim, and missing outliers where a method needs them, raise `BadInput`.
 
         Args:
             victim: The model to defend, a torch module from inputs to logits.

@@ -49,7 +49,7 @@ class Oracle(Protocol):
         ...
 
     def ask(self, x: Tensor) -> Tensor:
-        """Return the answers `p` (N, K) to the inputs `x` (N, …) in [0, 1].
+        """Return the answers `p` (N, K) to the inputs `x` (N, …) of the victim's domain.
 
         Raises `Refused` where not all were answered; the answered ones are in the transcript.
         """
@@ -141,11 +141,8 @@ class CountingOracle:
                 with finishing():
                     x_answered, p = self._answer(batch)
                     self.transcript.record(x_answered, p)
-            except (
-                OverBudget,
-                RateLimited,
-            ) as error:  # the service's limits: halve the batch until nothing is answered
-                size //= 2
+            except (OverBudget, RateLimited) as error:
+                size //= 2  # within the service's limits a smaller batch may be answered
                 refusal = None if size else error
             except TooLarge:
                 if len(batch) == 1:

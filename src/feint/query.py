@@ -85,7 +85,7 @@ class Query:
 
     @cached_property
     def _values(self) -> np.ndarray:
-        """The same, made once: images are laid out anew, and the domain, rules and detectors each read them."""
+        """The same, made once: copying images takes time, and the domain, the rules and the detectors all read them."""
         return self.x.cpu().contiguous().numpy()
 
     @property

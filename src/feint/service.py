@@ -39,15 +39,15 @@ class Service(Pipeline[Query]):
         self.defense = defense or Defense()
         self.ledger = ledger or Ledger()
         self.domain = domain_of(model)
-        # Or an attacker would cancel keyed noise by differences that the key does not see: they read gradients so.
+        # Without the grid of the marks, differences below it cancel keyed noise, and an attacker reads gradients.
         self._model = CachedForward(self.model, quantized=self.defense.keyed)
         self.line = self.defense.bind(self._model, self.ledger)
 
     def __call__(self, query: Query) -> Answer:
         """Return the answer to a query.
 
-        Access rules raise `Refused`, the domain and steps raise `BadInput`. A refusal's charges and evidence stay; any
-        other failure leaves the accounts as they were.
+        An access rule raises `Refused`, the domain or a step `BadInput`. A refusal's charges and evidence stay in
+        the account. Any other failure leaves the accounts as they were.
         """
         account = self.ledger[query.client]
         with undone_on_failure():
@@ -62,7 +62,7 @@ class Service(Pipeline[Query]):
             rule.admit(query, account)
 
     def compute(self, query: Query) -> CachedForward:
-        """Return the model for one query of its domain: it runs at its first call, and once for the same inputs."""
+        """Return the model for one query. It runs at its first call, and not again for the same inputs."""
         self._model.clear()
         return self._model
 
@@ -86,7 +86,7 @@ class Service(Pipeline[Query]):
         return Answer(p.detach())
 
     def _part(self, part: QueryPart, query: Query, computed: CachedForward, account: Account) -> Tensor:
-        """Return the defended answers to a part of a query; the model runs for all of it at once where it can."""
+        """Return the defended answers to a part of a query. Without input defenses the model runs once for all."""
         _, defense, rows = part
         x = inputs = query.x if isinstance(rows, slice) else query.x[rows]  # the model was computed for the one tensor
         for perturb in defense.inputs:
@@ -101,7 +101,7 @@ class Service(Pipeline[Query]):
         return p
 
     def __reduce__(self) -> tuple[type, tuple[nn.Module, Defense | Ladder]]:
-        """A pickle has the model and the defense; the ledger stays in this process."""
+        """Pickle the model and the defense. The ledger stays in this process."""
         return Service, (self.model, self.defense)
 
     def oracle(self, *, client: str, budget: int, past: Transcript | None = None) -> Oracle:
@@ -112,7 +112,7 @@ class Service(Pipeline[Query]):
             budget: Number of queries that the attacker pays for; 1 query = 1 input.
             past: Transcript of the same attack, interrupted, to continue from.
         """
-        # a closure: no attribute of the oracle leads to the service
+        # a closure, so that no attribute of the oracle leads to the service
         return CountingOracle(lambda query: self(query), budget=budget, client=client, past=past)
 
 

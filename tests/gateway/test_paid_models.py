@@ -258,6 +258,14 @@ def test_a_request_whose_shared_call_failed_asks_for_itself():
     assert calls[:2] == [[0.25, 0.5], [0.75]]
 
 
+def test_requests_whose_shared_call_failed_share_the_next_one():
+    answers, calls = asked_at_once([CallLimit("more calls", "fewer", "wait")], (0.5,), (0.5,), (0.5,), (0.5,))
+    assert isinstance(answers[0], CallLimit)
+    assert calls == [[0.5], [0.5]]
+    for answer in answers[1:]:
+        np.testing.assert_allclose(answer, softmax_of(pixels(0.5)), rtol=1e-6)
+
+
 def test_an_answer_under_way_is_forgotten_with_its_model():
     async def scene():
         asked, done = [], asyncio.Event()

@@ -98,7 +98,7 @@ def _trained_marks(place: str, model: "nn.Module", classes: int, label: str | No
     """Return the mark that `feint fit` trained a model with, of the inputs that its notes name; none for others.
 
     Raises:
-        BadInput: These inputs are not there any more as they were.
+        BadInput: These inputs are missing or have changed.
     """
     from feint.ownership.carried import Watermark, trained_mark
     from feint.ownership.selection import labels_of

@@ -109,7 +109,7 @@ class LedgerSession:
 
         Returns:
             Whether the store took it. Otherwise nothing was changed, and the next transaction begins with the accounts
-            as they are. Where an account that was read is known otherwise by now, the store is not asked.
+            as they are. If an account is known to have changed since it was read, the store is not asked.
         """
         staged = self.stage(transaction)
         if staged is None:
@@ -137,7 +137,7 @@ class LedgerSession:
             account.looked |= account.name in changed
 
     def outdated(self, transaction: Transaction) -> bool:
-        """Return whether an account that a transaction has read is known otherwise by now."""
+        """Return whether an account is known to have changed since a transaction read it."""
         known = self._snapshots.get
         for account in (transaction, transaction.group, transaction.shared):
             if account.looked and known(account.name, account.snapshot) is not account.snapshot:

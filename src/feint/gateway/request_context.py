@@ -141,7 +141,7 @@ async def outlasting(work: Awaitable[T], gone: asyncio.Event) -> T:
         Its result, or what it raises.
 
     Raises:
-        CancelledError: Nobody waits for the result any more.
+        CancelledError: No one waits for the result.
     """
     task = asyncio.ensure_future(work)
     _UNDER_WAY.add(task)

@@ -169,7 +169,7 @@ class Domain(ABC):
         return ()
 
     def from_tensors(self, tensors: Mapping[str, Array]) -> Array:
-        """Return the inputs in the tensors of a request. Tensors of another domain raise `BadInput`.
+        """Return the inputs in the tensors of a request.
 
         Args:
             tensors: Arrays (N, …) by name, some of `tensors` and `further_tensors`: numbers of any type, or strings as
@@ -182,7 +182,7 @@ class Domain(ABC):
         return converted(values, self.dtype).reshape(len(values), *self.shape)
 
     def to_tensors(self, x: Array, tensors: Sequence[Tensor]) -> dict[str, Array]:
-        """Return inputs as the tensors that a server takes. One that takes inputs of another kind raises `BadInput`.
+        """Return inputs as the tensors that a server takes.
 
         Args:
             x: Inputs (N, …).

@@ -14,7 +14,7 @@ from feint.ledger import Account
 from feint.pipeline import QueryLike
 
 MOST = "test/most"  # total of an account: the largest evidence that there ever was
-NOW = "test/now"  # total of an account: log E after the client's last query, of which e-BH makes use
+NOW = "test/now"  # total of an account: log E after the client's last query, which e-BH uses
 
 
 class PrivateAccount(Protocol):

@@ -102,7 +102,7 @@ def train_model(
 
     Raises:
         BadInput: if the model is no network that a training can change, or the method does not take its domain.
-        BadRecipe: if the loss is not finite any more. The diverged model is not returned.
+        BadRecipe: if the loss is no longer finite. The diverged model is not returned.
     """
     model, inputs, seed = context.victim, context.inputs, context.seed
     if not isinstance(model, Classifier):

@@ -18,7 +18,7 @@ class Coarsening(Input):
 
     This is the generalization of k-anonymity, applied to queries. A category is rare if its published share is below
     `least`. Few rows of the training data have it, and the model's answers to it tell the most of single ones. An
-    attacker who asks for every combination learns nothing of rare ones any more. Numbers and missing values pass
+    attacker who asks for every combination learns nothing of rare ones. Numbers and missing values pass
     unchanged. That the most frequent category stands for the rare ones was chosen here, since the model has no category
     for “any other”. `BadInput` is raised for a column of categories without shares.
 

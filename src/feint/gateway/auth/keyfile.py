@@ -110,7 +110,7 @@ class Keys:
         models = frozenset(models)
         _check_names(client, tenant, group, *models)
         if client == ANONYMOUS:
-            raise BadInput(f"the client {client}, as whom all count who have no key", "another name", "choose one")
+            raise BadInput(f"the client {client}, which stands for all who have no key", "another name", "choose one")
         for role in roles:
             if role not in ROLES:
                 unknown = UnknownName.among("role", role, ROLES)

@@ -17,7 +17,7 @@ NOBODY = bytes(32)
 class KeyFileAuth:
     """Authenticator over a file of keys, which are held in memory and read again within a second of a change.
 
-    Unknown keys leave no trace in memory. Where the file cannot be read any more nobody is let in.
+    Unknown keys leave no trace in memory. While the file cannot be read, no client is let in.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -70,7 +70,7 @@ class KeyFileAuth:
                 self._version = version
         except (OSError, sqlite3.Error, FeintError) as error:
             raise StoreLost(
-                "no file of keys any more", f"{self.path.name}", "bring it back: nobody is let in"
+                "a file of keys that is gone", f"{self.path.name}", "restore it: until then no client is let in"
             ) from error
         self._looked = time.monotonic()
 

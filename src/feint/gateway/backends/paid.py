@@ -77,36 +77,40 @@ class RememberedSource:
         if not len(x):
             return await self._source(x)
         marks = mark(x)
-        new = {marks[row]: row for row in self._cache.missing(marks)}
-        known = [*{*marks}.difference(new)]
-        answers = dict(zip(known, self._cache.get(known), strict=True)) if known else {}
-        joined = {self._calls[m] for m in new if m in self._calls}
-        if rows := [row for m, row in new.items() if m not in self._calls]:
-            answers |= await asyncio.shield(self._begin(x[rows], [marks[row] for row in rows]))
-        for call in joined:
-            with contextlib.suppress(FeintError):  # it may be another input of that request that cannot be answered
-                answers |= await asyncio.shield(call)
-        if rows := [row for m, row in new.items() if m not in answers]:
-            answers |= await asyncio.shield(self._begin(x[rows], [marks[row] for row in rows]))
+        answers = self._remembered(marks)
+        while new := {m: row for row, m in enumerate(marks) if m not in answers}:  # again where another's call failed
+            joined = {self._calls[m] for m in new if m in self._calls}
+            if begun := {m: row for m, row in new.items() if m not in self._calls}:
+                answers |= await asyncio.shield(self._begin(x[[*begun.values()]], [*begun]))
+            for call in joined:
+                with contextlib.suppress(FeintError):  # it may be another input of that request that cannot be answered
+                    answers |= await asyncio.shield(call)
         return np.stack([answers[m] for m in marks])
 
     def forget(self) -> None:
         """Forget all answers, also those under way: the model may be another one now."""
         self._cache, self._calls = AnswerCache(None), {}
 
+    def _remembered(self, marks: Sequence[bytes]) -> dict[bytes, Array]:
+        """Return the known answers by mark."""
+        unknown = {marks[row] for row in self._cache.missing(marks)}
+        known = [*{*marks} - unknown]
+        return dict(zip(known, self._cache.get(known), strict=True)) if known else {}
+
     def _begin(self, x: Array, marks: Sequence[bytes]) -> Call:
-        call = asyncio.ensure_future(self._ask(x, marks, self._cache))
+        call = asyncio.ensure_future(self._ask(x, marks, self._cache, self._calls))
         self._calls |= dict.fromkeys(marks, call)
-        call.add_done_callback(lambda done: self._end(done, marks))
         return call
 
-    def _end(self, call: Call, marks: Sequence[bytes]) -> None:
-        for m in marks:
-            if self._calls.get(m) is call:
-                del self._calls[m]
-
-    async def _ask(self, x: Array, marks: Sequence[bytes], cache: AnswerCache) -> dict[bytes, Array]:
-        p = await self._source(x)
+    async def _ask(
+        self, x: Array, marks: Sequence[bytes], cache: AnswerCache, calls: dict[bytes, Call]
+    ) -> dict[bytes, Array]:
+        """Return the answers by mark, kept in the cache of when they were asked: `forget` begins another one."""
+        try:
+            p = await self._source(x)
+        finally:
+            for m in marks:
+                del calls[m]
         cache.add(marks, p)
         cache.forget(REMEMBERED)
         return dict(zip(marks, p, strict=True))

@@ -171,7 +171,7 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.close()
 
     def _others_first(self) -> bool:
-        """Return whether requests before the malformed one are to be answered, among which it is none any more."""
+        """Return whether requests before the malformed one are still to be answered; it is taken from the queue."""
         if self._begun or self._whole:  # it has no head
             return not self._answered()
         if self.pipeline:

@@ -49,7 +49,7 @@ class Store(Protocol):
         ...
 
     async def commit(self, changes: Mapping[AccountName, ChangeSet]) -> Outcome:
-        """Change accounts in one atomic step, unless one of them is otherwise than in its snapshot."""
+        """Change accounts in one atomic step, unless one of them differs from its snapshot."""
         ...
 
     async def clients(self, most: int = 100, *, kind: Kind = "client") -> list[tuple[str, dict[str, float]]]:

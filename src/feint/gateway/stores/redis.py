@@ -217,7 +217,7 @@ class RedisStore:
             await self._sending
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(self._timeout):
-                await self._redis.hdel(self._common[1], self._id)  # nobody asks for its number any more
+                await self._redis.hdel(self._common[1], self._id)  # no one will ask for its number
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 

@@ -179,5 +179,5 @@ def _arrays(rows: Iterable[tuple[str, int, bytes]]) -> dict[str, np.ndarray]:
 
 
 def _moved(account: Entry, changes: ChangeSet) -> bool:
-    """Return whether an account that was read is otherwise by now."""
+    """Return whether an account has changed since it was read."""
     return changes.version is not None and (account.version, account.writer) != (changes.version, changes.after)

@@ -125,8 +125,8 @@ class AuditLog:
     def _end(self) -> tuple[Head, str]:
         """Return the head, and the hash of a torn line behind it, "" for none.
 
-        A last line whose head was not written any more counts where it has the seal, and follows the head if there is
-        one. Anything else does not: the chain is broken there.
+        A last line that was written without its head counts if it has the seal, and follows the head if there is one.
+        Otherwise the chain is broken there.
         """
         noted, lines, torn = self._noted(), self._tail().removesuffix(b"\n").split(b"\n"), ""
         head = noted or Head(re.sub(r"[^\w.-]", "_", f"{socket.gethostname()}_{self.path.name}"))

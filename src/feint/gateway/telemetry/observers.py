@@ -122,7 +122,7 @@ class Telemetry:
             log.error("the audit log is not opened again: %s", one_line(error))
 
     def close(self) -> None:
-        """Write what is still buffered, and close; what cannot be written any more is logged."""
+        """Write what is still buffered, and close; what can no longer be written is logged."""
         self._count()
         if self._traces is not None:
             self._traces.close()
