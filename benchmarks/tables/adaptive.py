@@ -8,14 +8,16 @@ a group of its own.
 """
 
 import time
+from dataclasses import replace
 from functools import partial
 from itertools import product
 
 import numpy as np
+import torch
 
 from benchmarks.tables.rows import Jobs, Row, published_resnet20
 from feint import Service, data
-from feint.attacks import KnockoffNets, KnockoffNetsAdaptive
+from feint.attacks import Attack, KnockoffNets, KnockoffNetsAdaptive
 from feint.data import Split
 from feint.evaluation import metrics
 from feint.models import networks
@@ -53,6 +55,8 @@ USEFUL = (
     "vehicles 2",
 )
 BUDGET, SEEDS = 5000, range(3)
+DECAYS = 0.5, 0.6, 0.7, 0.8, 1.0
+BEGINNINGS = ("natural", True), ("signs", False), ("signs", True)  # on `natural`, whose groups are equal, both are one
 TRAINING = Training(epochs=20, batch_size=32, learning_rate=0.02, flip=True)
 Pool = tuple[Split, tuple[int, ...], int]  # inputs with their classes, the group of each, how many groups are useful
 
@@ -81,31 +85,51 @@ POOLS = {"natural": natural, "signs": signs}
 
 def row(pool: str, attack: str, seed: int) -> Row:
     """One theft: where its queries went, what it brought, and what it cost."""
-    inputs, hierarchy, useful = POOLS[pool]()
-    victim = published_resnet20()
-    test = data.load("cifar10").test
+    inputs, hierarchy, _ = chosen = POOLS[pool]()
     surrogate = networks.get("lenet", data.load("cifar10"))
     attacks = {
         "random": KnockoffNets(inputs, surrogate, TRAINING),
         "adaptive": KnockoffNetsAdaptive(inputs, surrogate, TRAINING, hierarchy),
     }
+    return {"pool": pool, "attack": attack, "seed": seed} | _theft(attacks[attack], chosen, seed)
+
+
+def choice(pool: str, decay: float, proportional: bool, seed: int) -> Row:
+    """Where the queries of a policy go. The surrogate, which has no part in that, sees them once."""
+    inputs, hierarchy, _ = chosen = POOLS[pool]()
+    surrogate = networks.get("lenet", data.load("cifar10"))
+    attack = KnockoffNetsAdaptive(
+        inputs, surrogate, replace(TRAINING, epochs=1), hierarchy, decay=decay, proportional=proportional
+    )
+    about = {"pool": pool, "attack": "choice", "decay": decay, "proportional": proportional, "seed": seed}
+    return about | _theft(attack, chosen, seed)
+
+
+def _theft(attack: Attack, pool: Pool, seed: int) -> Row:
+    """Return where the queries of `attack` go, what they bring, and what they cost."""
+    inputs, hierarchy, useful = pool
+    victim, test = published_resnet20(), data.load("cifar10").test
     oracle, started = Service(victim).oracle(client="attacker", budget=BUDGET), time.process_time()
-    stolen = attacks[attack].steal(oracle, seed=seed)
+    stolen = attack.steal(oracle, seed=seed)
     seconds = time.process_time() - started
-    known = {
-        checksum: hierarchy[label] < useful
-        for checksum, label in zip(checksums(inputs.inputs()).tolist(), inputs.labels.tolist(), strict=True)
-    }
-    asked = [known[it] for it in checksums(oracle.transcript.x).tolist()]
+    groups = torch.tensor(hierarchy)[inputs.labels].tolist()
+    known = dict(zip(checksums(inputs.inputs()).tolist(), groups, strict=True))
+    asked = torch.tensor([known[it] for it in checksums(oracle.transcript.x).tolist()])
+    shares = asked[asked < useful].bincount().double() / (asked < useful).sum()
     return {
-        "pool": pool, "attack": attack, "seed": seed, "asked": oracle.asked, "cpu_seconds": seconds,
-        "useful_share": sum(asked) / len(asked), "useful_in_pool": sum(known.values()) / len(known),
+        "asked": oracle.asked, "cpu_seconds": seconds,
+        "useful_share": (asked < useful).double().mean().item(),
+        "useful_groups": torch.special.entr(shares).sum().exp().item(),  # how many are asked, evenly
+        "useful_in_pool": sum(group < useful for group in known.values()) / len(known),
         "stealer_accuracy": metrics.stealer_accuracy(stolen, test),
         "fidelity": metrics.fidelity(stolen, victim, test), "n_test": len(test),
     }  # fmt: skip
 
 
 def jobs(progress: ProgressCallback) -> Jobs:
-    """Yield one job for each theft."""
+    """Yield one job for each theft, and one for each policy."""
     for pool, seed, attack in product(POOLS, SEEDS, ("random", "adaptive")):
         yield f"{pool}-{attack}-{seed}", partial(row, pool, attack, seed)
+    for decay, (pool, proportional), seed in product(DECAYS, BEGINNINGS, SEEDS):
+        beginning = "proportional" if proportional else "uniform"
+        yield f"{pool}-decay-{decay}-{beginning}-{seed}", partial(choice, pool, decay, proportional, seed)

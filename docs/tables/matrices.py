@@ -121,6 +121,33 @@ def lenses() -> str:
     return grid([*shown, ["worst case", *(worst_case(results, defense) for defense in names)]])
 
 
+def steps() -> str:
+    """Return the table of what longer trainings explain, and bring, behind each defense of digits: means over seeds."""
+    thefts = [row for row in results_of("digits") if row.attack.endswith(" steps")]
+    lengths = sorted({row.attack for row in thefts}, key=lambda attack: int("".join(filter(str.isdigit, attack))))
+    rows = [["Defense", *(attack.removeprefix("KnockoffNets, ") for attack in lengths)]]
+    for defense in dict.fromkeys(row.defense for row in thefts):
+        rows.append([defense])
+        for length in lengths:
+            scores = [row.scores for row in thefts if (row.defense, row.attack) == (defense, length)]
+            explained, accuracy = (mean_of(scores, name) for name in ("explained", "stealer_accuracy"))
+            rows[-1].append(f"{explained:.2f}, {100 * accuracy:.1f}")
+    return grid(rows)
+
+
+def restored() -> str:
+    """Return the table of lenses against MAD on digits, in percent, each seed."""
+    thefts = [row for row in results_of("digits") if row.attack.startswith("KnockoffNets, 440 steps")]
+    rows = [["Defense", "Lens", "Stealer accuracy, each seed"]]
+    for defense in ("none", "MAD"):
+        here = [row for row in thefts if row.defense == defense]
+        for attack in dict.fromkeys(row.attack for row in here):
+            each = sorted((row.seed, row.scores["stealer_accuracy"]) for row in here if row.attack == attack)
+            lens = attack.removeprefix("KnockoffNets, 440 steps").removeprefix(", ") or "answers as they are"
+            rows.append([defense, lens, ", ".join(f"{100 * accuracy:.1f}" for _, accuracy in each)])
+    return grid(rows)
+
+
 def reading(attack: str) -> str:
     """Return how an attack by KnockoffNets reads the answers, as a cell of a table."""
     return attack.removeprefix("KnockoffNets").removeprefix(", ") or "as they are"
@@ -188,6 +215,8 @@ TABLES = {
     "cifar10": partial(matrix, "demo_cifar10"),
     "every_defense": every_defense,
     "lenses": lenses,
+    "restored": restored,
+    "steps": steps,
     "data_free": data_free,
     "verdicts": verdicts,
     "trained": trained,

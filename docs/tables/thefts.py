@@ -101,6 +101,21 @@ def adaptive() -> str:
     return grid(rows)
 
 
+def decays() -> str:
+    """Return the table of where KnockoffNets adaptive asks, by how its steps shrink and where it begins."""
+    found = [row for row in rows_of("adaptive") if row["attack"] == "choice"]
+    beginnings = {"natural": ("natural", True), "signs, uniform at first": ("signs", False)}
+    beginnings["signs, proportional at first"] = "signs", True
+    rows = [["decay", *beginnings]]
+    for decay in sorted({row["decay"] for row in found}):
+        rows.append([f"{decay:g}"])
+        for beginning in beginnings.values():
+            here = [row for row in found if (row["decay"], row["pool"], row["proportional"]) == (decay, *beginning)]
+            shares = f"{mean_of(here, 'useful_share'):.0%}, {mean_of(here, 'useful_groups'):.1f}" if here else ""
+            rows[-1].append(shares)
+    return grid(rows)
+
+
 def options() -> str:
     """Return the table of what options of a strong attacker bring."""
     names = {"digits": "MLP, digits", "fashion_mnist": "LeNet, Fashion-MNIST"}
@@ -134,6 +149,7 @@ def near_copies() -> str:
 
 TABLES = {
     "adaptive": adaptive,
+    "decays": decays,
     "options": options,
     "recipes": recipes,
     "models": models,
