@@ -246,7 +246,8 @@ def test_a_claim_names_the_group_whose_answers_of_a_gateway_a_copy_learned(
     assert code == 0, out + err
     assert json.loads(out)["named"] == ["group card"]
     assert "group card" in (tmp_path / "claimed/claim.html").read_text()
-    code, out, _ = run_cli(line.replace("claim copy", "claim controls/3"))
+    (tmp_path / "controls/3").rename(tmp_path / "innocent")
+    code, out, _ = run_cli(line.replace("claim copy", "claim innocent"))
     assert code == 1
     assert "group card" in out
     assert run_cli(f"{line} --fdr 2")[0] == 2
