@@ -47,3 +47,14 @@ def test_a_small_set_keeps_its_samples_and_the_attacker_makes_inputs_up(tmp_path
     file.write_text("\n".join(["age,housing,months,label", *rows[:60], *rows[:60]]))
     with pytest.raises(BadInput, match="60 different samples of 120"):
         load_samples(str(file), None, None)
+
+
+@pytest.mark.parametrize(
+    ("pool", "says"),
+    [("digits", "digits (digits/held_out)"), ("digits/train", "digits/train"), (None, "/pool.npz")],
+)
+def test_a_data_set_that_is_named_as_the_pool_says_whose_inputs_are_asked(pool, says, tmp_path, digits):
+    np.savez(tmp_path / "pool.npz", images=digits.pool.values)
+    samples = load_samples("digits", pool or str(tmp_path / "pool.npz"), None)
+    (note,) = [note for note in samples.notes if note.phrase == "pool given"]
+    assert note.values["pool"].endswith(says)

@@ -284,7 +284,7 @@ def test_a_model_remembers_no_more_than_it_may():
     assert raw.rows == [10] * 4
     model(x[-8:])
     assert raw.rows == [10] * 4 + [4]
-    assert len(model._kept) <= 12  # the last batch is dropped before the next one
+    assert len(model._answers) <= 12  # the last batch is dropped before the next one
 
 
 def test_answers_that_may_differ_are_not_remembered():

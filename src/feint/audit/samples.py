@@ -104,7 +104,9 @@ def _pool(
     if pool is not None:
         reading = pool_at(pool, domain, label=label)
         queries, repeats = without_repeats(reading.split)
-        return queries, 0, [*reading.remarks, *repeats, Remark("pool given", {"pool": pool, **noun})]
+        source = f"{reading.split.name}/{reading.split.part}"  # the pool of a data set may be another set
+        named = pool if is_file(pool) or source == pool else f"{pool} ({source})"
+        return queries, 0, [*reading.remarks, *repeats, Remark("pool given", {"pool": named, **noun})]
     if (default := _default_pool(place, domain)) is not None:
         queries, repeats = without_repeats(default)
         return queries, 0, [*repeats, Remark("pool of its own", {"pool": f"{default.name}/{default.part}", **noun})]

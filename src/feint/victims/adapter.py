@@ -110,7 +110,7 @@ class AdaptedModel(nn.Module):
         self.domain, self.class_names, self.classes = adapter.domain, adapter.classes, len(adapter.classes)
         digest = hashlib.sha256(f"{raw.digest} {adapter!r}".encode()).digest()
         self.register_buffer("digest", torch.frombuffer(bytearray(digest), dtype=torch.uint8))
-        self._kept: AnswerCache | None = None
+        self._answers: AnswerCache | None = None
 
     def remember(self, size: int = REMEMBERED) -> None:
         """Keep answers from now on, up to about `size` bytes of the last ones: equal inputs are run once.
@@ -118,15 +118,15 @@ class AdaptedModel(nn.Module):
         Nothing is kept of a raw model that is not `repeatable`.
         """
         if self.raw.repeatable:
-            self._kept, self._most = AnswerCache(None), size // (ENTRY + 4 * self.classes)
+            self._answers, self._most = AnswerCache(None), size // (ENTRY + 4 * self.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1:] != torch.Size(self.domain.shape) or x.dtype != torch_type(self.domain):
             self.domain.check(x.detach().cpu().numpy())  # raises
         if not torch.compiler.is_exporting() and not len(x):
             return torch.zeros(0, self.classes, device=x.device)
-        z = self._logits(x) if self._kept is None or torch.compiler.is_exporting() else self._remembered(x, self._kept)
-        return z.to(x.device)
+        cache = None if torch.compiler.is_exporting() else self._answers
+        return (self._logits(x) if cache is None else self._remembered(x, cache)).to(x.device)
 
     def _logits(self, x: Tensor) -> Tensor:
         return self.adapter.outputs.decode(self.scores(x), self.classes)

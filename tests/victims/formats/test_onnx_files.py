@@ -186,6 +186,14 @@ def test_one_sigmoid_is_two_classes(tmp_path):
     assert torch.allclose(victims.predict(model, x), torch.cat([1 - p, p], 1), atol=1e-5)
 
 
+@pytest.mark.parametrize(("transform", "task"), [("NONE", "regression"), ("LOGISTIC", None)])
+def test_the_value_of_a_regressor_is_no_score_of_a_class(transform, task, tmp_path):
+    weights = {"coefficients": [1.0, 2.0], "intercepts": [0.0], "targets": 1, "post_transform": transform}
+    node = models.node("LinearRegressor", ["x"], ["y"], domain="ai.onnx.ml", **weights)
+    file = models.save(tmp_path / "n.onnx", [node], [("x", FLOAT, ["N", 2])], [("y", FLOAT, ["N", 1])])
+    assert victims.OnnxFile(file).metadata.task == task
+
+
 @pytest.mark.parametrize("operator", ["RandomUniformLike", "Bernoulli", "Dropout", "Abs"])
 def test_a_graph_that_may_draw_at_random_is_not_repeatable(operator, tmp_path):
     nodes = (models.node(operator, ["x"], ["d"]), models.node("Flatten", ["d"], ["f"]), models.LINEAR[1])

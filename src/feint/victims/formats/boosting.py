@@ -129,9 +129,8 @@ class XgboostModel(BoosterModel):
         names, types = booster.feature_names or [f"x{i}" for i in range(count)], booster.feature_types or []
         categorical = {name for name, kind in zip(names, types, strict=False) if kind == "c"}
         stored = booster.get_categories(export_to_arrow=True).to_arrow() if categorical else []
-        known = {name: tuple(map(label_text, values.to_pylist())) for name, values in stored if values is not None}
-        # XGBoost 3.2.0 counts characters where bytes are stored: "Köln", "München" come back as "Köl", "nMünch"
-        known = {name: values for name, values in known.items() if all(map(str.isascii, values))}
+        read = {name: _ascii(values) for name, values in stored if values is not None}
+        known = {name: categories for name, categories in read.items() if categories}
         unknown = ", ".join(sorted(categorical - {*known})[:8])
         columns = tuple(Column(name, known.get(name), optional=True) for name in names)
         return columns, f"the categories of {unknown}" if unknown else None
@@ -254,6 +253,19 @@ class CatBoostModel(BoosterModel):
 
     def _value(self, position: int, value: Any) -> Any:
         return label_text(value) if position in self._categorical else value
+
+
+def _ascii(values: Any) -> tuple[str, ...]:
+    """Return the categories that XGBoost stored; () for those that it may have cut.
+
+    XGBoost 3.2.0 counts characters where bytes are stored: "Köln", "München" come back as "Köl", "nMünch", and words of
+    other scripts as bytes that end within a letter.
+    """
+    try:
+        names = tuple(map(label_text, values.to_pylist()))
+    except UnicodeDecodeError:
+        return ()
+    return names if all(map(str.isascii, names)) else ()
 
 
 def _load_apart(library: str, binding: Any, path: str) -> None:

@@ -104,9 +104,10 @@ STARTS = {  # by the first bytes of a file
     b"<html": ("a page of HTML", "download the file itself"),
     b"\xba\x16o/": ("a model of fastText", CODE),
 }  # fmt: skip
+LIGHTGBM = "a model of LightGBM", "name it so: cp {name} {stem}.txt"
 CONTENTS = {  # by the first bytes of a file whose name says nothing, or what it is not
     rb"GGUF": FORMATS[".gguf"], rb"\x89HDF": KERAS,
-    rb"tree\r?\nversion": ("a model of LightGBM", "name it so: cp {name} {stem}.txt"),
+    rb"tree\r?\nversion": LIGHTGBM,
     rb"(svm|solver)_type ": ("a model of LIBSVM or LIBLINEAR", CODE),
     rb"(?s:.{4})TFL3": FORMATS[".tflite"], rb"(?s:.{4})ORTM": FORMATS[".ort"],  # FlatBuffers
 }  # fmt: skip
@@ -138,7 +139,7 @@ def refuse_foreign(path: Path) -> None:
 def refuse_content(path: Path) -> None:
     """Raise `BadInput` for a file that is of another format by its content, or a part of a directory that is one."""
     known = _by_content(path)
-    if known is not None:
+    if known is not None and not (known is LIGHTGBM and path.suffix.lower() == ".txt"):  # but damaged
         raise _refusal(path, *known)
     for folder in list(path.parents)[:2]:
         if any((folder / file).is_file() for file in FOLDERS):

@@ -27,6 +27,7 @@ LABELS = (
     "classlabels_int64s",
     "classlabels_ints",
 )  # attributes of the classifiers of ai.onnx.ml
+REGRESSORS = "LinearRegressor", "SVMRegressor", "TreeEnsembleRegressor"  # of ai.onnx.ml
 NAMES = ("names", "class_names", "classes", "labels")  # metadata in which exporters write names of classes
 FAILURES = {  # of onnxruntime, by a pattern of its error: what the file has, and the remedy
     r"Opset (\d+) is under development.* till opset (\d+)": (
@@ -150,7 +151,8 @@ def _metadata(path: Path) -> Metadata:
     model = onnx.load(path, load_external_data=False)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     classes = _labels(model.graph.node) or _names(properties)
-    return Metadata(classes, task=TASKS.get(properties.get("task", "")))
+    task = TASKS.get(properties.get("task", ""))
+    return Metadata(classes, task="regression" if task is None and _is_regression(model.graph) else task)
 
 
 def _labels(nodes: Iterable[Any]) -> tuple[str, ...]:
@@ -160,6 +162,17 @@ def _labels(nodes: Iterable[Any]) -> tuple[str, ...]:
         return ()
     last = attributes[-1]
     return tuple(label_text(label) for label in (last.strings or last.ints))
+
+
+def _is_regression(graph: Any) -> bool:
+    """Return whether all outputs of a graph are values of regressors, as they are."""
+    regressors = [node for node in graph.node if node.op_type in REGRESSORS and _transform(node) == "NONE"]
+    return {output.name for output in graph.output} <= {name for node in regressors for name in node.output}
+
+
+def _transform(node: Any) -> str:
+    """Return what a node of ai.onnx.ml makes of its values."""
+    return next((a.s.decode() for a in node.attribute if a.name == "post_transform"), "NONE")
 
 
 def _names(properties: Mapping[str, str]) -> tuple[str, ...]:
