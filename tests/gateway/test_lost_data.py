@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
+import fcntl
+import os
 import pathlib
 import secrets
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 
@@ -16,7 +20,7 @@ from tests.support.graph_files import whole
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import eventually
 
-from feint.errors import BadInput, DamagedFile, MissingData, StoreRolledBack
+from feint.errors import BadInput, DamagedFile, MissingData, NotWritten, StoreRolledBack
 from feint.gateway.changes import AccountName, ChangeSet, LedgerMark, Outcome
 from feint.gateway.ledger_session import LedgerSession, lost_data
 from feint.gateway.server import app_state
@@ -416,3 +420,32 @@ def test_server_that_does_not_tell_its_settings_is_warned_of(tmp_path):
     with RedisFaults(tmp_path) as ledger:
         ledger._server.execute_command("ACL", "SETUSER", "default", "-info")
         assert len(asyncio.run(warnings(ledger.url))) == 1
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from feint.gateway.changes import LedgerMark
+from feint.gateway.server.marks import read_marks, write_marks
+for i in range(300):
+    write_marks(Path(sys.argv[1]), {sys.argv[2]: LedgerMark("a", i)})
+    time.sleep(0.001)
+    assert read_marks(Path(sys.argv[1]))[sys.argv[2]].commits == i
+"""
+
+
+def test_two_gateways_that_write_into_one_file_lose_none_of_each_others_marks(tmp_path):
+    path = tmp_path / "marks"
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in ("one", "other")]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert {name: mark.commits for name, mark in read_marks(path).items()} == {"one": 299, "other": 299}
+    assert [it.name for it in tmp_path.iterdir()] == ["marks"]
+
+
+def test_a_gateway_that_is_stopped_while_it_writes_keeps_nobody_waiting(tmp_path):
+    held = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(NotWritten, match="marks"):
+        write_marks(tmp_path / "marks", {"one": LedgerMark("a", 1)})
+    os.close(held)
+    write_marks(tmp_path / "marks", {"one": LedgerMark("a", 1)})

@@ -399,3 +399,16 @@ def test_a_recorded_service_forgets_none_of_its_answers(tmp_path, monkeypatch):
     loaded.pipeline.model(torch.from_numpy(model.domain.from_table({"age": [25.0]})))
     assert loaded.pipeline.model.asked == 10
     assert not any("call" in note for note in loaded.notes)
+
+
+def test_an_api_that_asks_for_patience_keeps_nobody_waiting_for_minutes(api, tmp_path, monkeypatch):
+    slept = []
+    monkeypatch.setattr("feint.client.json_transport.time.sleep", slept.append)
+    table = settings(tmp_path, max_calls_per_day=100, access=("Budget(9)",))
+    with running(Settings({"shop": table}, **ANYBODY)) as server:
+        api.failures.append(status(429, **{"retry-after": "30"}))
+        assert ask(server, 41)[0] == 502
+        assert server.gateway.endpoints["shop"].session.begin("anonymous").total("budget") == 0
+        api.failures.append(status(429, **{"retry-after": "4"}))
+        assert ask(server, 42)[0] == 200
+    assert max(slept) == 4

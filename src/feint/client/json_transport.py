@@ -7,7 +7,9 @@ import random
 import re
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from feint._optional import require
@@ -17,6 +19,7 @@ from feint.paid.interrupts import interruptible
 
 MAX_LINE = 200  # characters of an answer that an error shows
 PATIENCE = 600.0  # seconds for which one request waits where the server demands it, repetitions included
+_PATIENCE: ContextVar[float] = ContextVar("feint_patience", default=PATIENCE)
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # in the text of an error of TLS
 BACKOFF = 0.5  # seconds before the first repetition; twice as many before each further one
 
@@ -121,7 +124,7 @@ class JsonTransport:
         """Return the seconds that a failing server asks to wait; 0 without, or where that takes too long in all."""
         header = reply.headers.get("retry-after")
         seconds = retry_after(header, time.time()) if header else 0.0
-        if self._waited + seconds > PATIENCE:
+        if self._waited + seconds > _PATIENCE.get():
             return 0.0
         self._waited += seconds
         return seconds
@@ -129,9 +132,9 @@ class JsonTransport:
     def _wait(self, reply: Any) -> None:
         """Wait as a status of 429 demands. Raises `RateLimited` where that takes too long in all."""
         seconds = retry_after(reply.headers.get("retry-after"), time.time())
-        if self._waited + seconds > PATIENCE:
+        if self._waited + seconds > (patience := _PATIENCE.get()):
             raise RateLimited(
-                f"{self.url}, which limits the rate ({_text(reply)})", f"at most {PATIENCE:g} seconds of waiting",
+                f"{self.url}, which limits the rate ({_text(reply)})", f"at most {patience:g} seconds of waiting",
                 f"set rate in victim.toml, and go on in {seconds:g} seconds: what was answered is kept", seconds,
             )  # fmt: skip
         self._waited += seconds
@@ -153,6 +156,16 @@ class JsonTransport:
         if code in (404, 405):
             return BadInput(got, "an address that answers", "check url and method in victim.toml")
         return BadInput(got, "a request that the API takes", "compare template in victim.toml with its documentation")
+
+
+@contextmanager
+def waiting_at_most(seconds: float) -> Iterator[None]:
+    """Let requests of the block wait for so long where a server demands it, in place of `PATIENCE`."""
+    token = _PATIENCE.set(seconds)
+    try:
+        yield
+    finally:
+        _PATIENCE.reset(token)
 
 
 def _sleep(seconds: float) -> None:

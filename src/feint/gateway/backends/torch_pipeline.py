@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from feint.client.json_transport import waiting_at_most
 from feint.defense import Defense, Ladder, Pooled
 from feint.defenses.access.detector import EProcessDetector
 from feint.defenses.access.e_process import EProcess
@@ -23,6 +24,7 @@ from feint.service import Service
 from feint.victims import CachedForward, predict
 
 T = TypeVar("T")
+DEMANDED = 5.0  # seconds for which a request waits where an API demands it (Retry-After)
 
 
 class SingleAccountLedger(Ledger):
@@ -37,11 +39,15 @@ class SingleAccountLedger(Ledger):
 
 
 class ServedForward(CachedForward):
-    """Model behind a gateway: where an API refuses the gateway, or may not be called again, no client is refused."""
+    """Model behind a gateway: where an API refuses the gateway, or may not be called again, no client is refused.
+
+    An API that asks for patience keeps the one thread, and so all clients: for `DEMANDED` seconds a request at most.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         try:
-            return super().forward(x)
+            with waiting_at_most(DEMANDED):
+                return super().forward(x)
         except (Refused, CallLimit) as error:
             raise Unreachable(*error.args[:3]) from error
 
