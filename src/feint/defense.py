@@ -117,7 +117,7 @@ class Defense:
         outputs: Output defenses `(p, x) -> p`, applied in order after it.
 
     Raises:
-        BadRecipe: A step is a ladder, which is a whole defense.
+        BadRecipe: A step is a ladder, which is a whole defense, or a room holds no list of steps.
     """
 
     access: Sequence[Rule] = ()
@@ -126,6 +126,9 @@ class Defense:
 
     def __post_init__(self) -> None:
         rooms: dict[str, list[Any]] = {field.name: [] for field in fields(self)}
+        for room in rooms:
+            if isinstance(steps := getattr(self, room), str) or not isinstance(steps, Sequence):
+                raise BadRecipe(f"{room}={steps!r:.60}", "a list of steps", f"Defense({room}=[STEP])")
         for here, step in [(room, step) for room in rooms for step in getattr(self, room)]:
             if isinstance(step, Ladder):
                 raise BadRecipe("a Ladder among the steps of a Defense", "a Ladder alone", "name it by itself")

@@ -49,6 +49,12 @@ def one_line(error: object, most: int | None = None) -> str:
     return " ".join(str(error).split())[:most]
 
 
+def require_kind(argument: object, kind: type, what: str, remedy: str) -> None:
+    """Raise `BadInput` for an argument of another type, which would fail far from where it was given."""
+    if not isinstance(argument, kind):
+        raise BadInput(f"{argument!r:.60} as {what}", f"a {kind.__name__}", remedy)
+
+
 class FeintError(Exception):
     """Root of all errors: what was `got`, what was `expected`, and a `remedy`."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from feint.defense import Defense, Ladder, QueryPart, Recording
-from feint.errors import BadInput
+from feint.errors import BadInput, require_kind
 from feint.fitting import FitContext
 from feint.ledger import Account, Ledger, undone_on_failure
 from feint.oracle import CountingOracle, Oracle
@@ -35,6 +35,9 @@ class Service(Pipeline[Query]):
     def __init__(
         self, model: nn.Module, defense: Defense | Ladder | None = None, *, ledger: Ledger | None = None
     ) -> None:
+        require_kind(model, nn.Module, "a model", "wrap it in one, from inputs to logits")
+        if not isinstance(defense, Defense | Ladder | None):
+            raise BadInput(f"{defense!r:.60} as a defense", "a Defense or Ladder", "Defense(outputs=[STEP])")
         self.model = model.eval()
         self.defense = defense or Defense()
         self.ledger = ledger or Ledger()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.support.audit_rows import theft, thefts, utility
 
-from feint.audit import advice
+from feint.audit import advice, terminal
 from feint.audit.advice import Constant, Doubt
 from feint.audit.candidates import Candidate
 from feint.audit.findings import collect, query_limit, worst_cases
@@ -178,3 +178,20 @@ def test_a_weaker_attacker_for_lack_of_time_gives_no_advice():
     near, said = found(thefts("none", {100: 0.9}), (100,), hurried=True)
     assert near.bought is not None
     assert "This much is certain" in said
+
+
+def test_no_cell_of_a_table_is_cut():
+    screen = terminal._Screen()
+    heads = "queries", "price (EUR)", "copy's accuracy", "fidelity", "worst attacker", "basis for advice"
+    cells = (
+        "225",
+        "0.34",
+        "74.8 (71–80)",
+        "76.1 (72–81)",
+        "KnockoffNets, labels only",
+        "no: as good as a constant answer",
+    )
+    screen.table(heads, [cells], [4, 5])
+    assert max(map(len, screen.text.splitlines())) <= terminal.WIDTH
+    assert all(cell in screen.text for cell in (*heads, *cells[:4]))
+    assert {*" ".join(cells).split()} <= {*screen.text.split()}

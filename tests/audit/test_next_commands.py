@@ -53,6 +53,13 @@ def test_a_defense_that_no_graph_can_hold_is_served_by_torch(tmp_path, victim, d
     assert Path(settings).exists()
 
 
+def test_an_audit_continues_where_its_work_is(tmp_path, victim):
+    audit, findings = audited(victim, Defense(outputs=[APGP()]))
+    unfinished = SimpleNamespace(**vars(findings) | {"known": False, "missing": [1]})
+    (command,) = next_commands(audit, unfinished, tmp_path / "my run" / "defense.toml", "runs/victim")
+    assert shlex.split(command)[-2:] == ["--out", str(tmp_path / "my run")]
+
+
 def test_the_settings_are_served_from_any_directory_with_the_keys_of_this_one(tmp_path, victim, monkeypatch):
     monkeypatch.chdir(tmp_path)
     place, settings = Path("runs/victim"), Path("feint-audit/victim/defense.toml")

@@ -110,6 +110,8 @@ def test_a_paid_model_needs_a_ceiling_and_its_price_is_said_first(owner):
     code, out, err = owner("inspect OWNER:paid --data rows.csv")
     assert (code, out) == (2, "")
     assert "which costs 5.00 EUR for 1,000 calls; expected a ceiling on the calls; --max-calls N" in err
+    code, out, err = owner("inspect OWNER:paid --data rows.csv --max-calls 24 --out few.toml")
+    assert (code, "accuracy 1.00 on 24 samples" in out) == (0, True), err
     code, out, err = owner("inspect OWNER:paid --data rows.csv --max-calls 60")
     assert code == 0, err
     assert "at most 60 calls, 0.30 EUR" in err

@@ -9,6 +9,7 @@ from torch import Tensor
 from feint.attacks.domains import AttackerMethod
 from feint.attacks.lenses.lens import Lens
 from feint.attacks.seeds import attacker_seed
+from feint.errors import BadInput, require_kind
 from feint.models.networks import Classifier, Network
 from feint.oracle import Oracle
 from feint.progress import NO_PROGRESS, ProgressCallback
@@ -32,8 +33,7 @@ class Attack(AttackerMethod, ABC):
         """Query the oracle within its budget and return the surrogate trained on the answers.
 
         The same seed gives the same weights. An attack that is refused part-way learns from the answers so far; a
-        refusal before any answer is raised. Before the first query, `BadInput` is raised if the budget, the pool and
-        the surrogate do not fit each other, or if the attack does not take inputs of this domain.
+        refusal before any answer is raised.
 
         Args:
             oracle: The victim behind its budget; all that the attacker knows of it.
@@ -43,7 +43,15 @@ class Attack(AttackerMethod, ABC):
 
         Returns:
             The surrogate, in evaluation mode.
+
+        Raises:
+            BadInput: Before the first query: oracle, budget, pool and surrogate do not fit each other, or the attack
+                does not take inputs of this domain.
         """
+        require_kind(self.surrogate, Network, "a surrogate", "take one by name: feint.networks.get('mlp', data)")
+        if not callable(getattr(oracle, "ask", None)):
+            remedy = "Service(model, defense).oracle(client=NAME, budget=N)"
+            raise BadInput(f"a {type(oracle).__name__} as an oracle", "an oracle, which counts queries", remedy)
         self.require_domain(self.surrogate.domain)
         return self.steal_from(oracle, seed=attacker_seed(seed), progress=progress)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from feint.data import Split
-from feint.errors import BadInput, BadRecipe, Refused
+from feint.errors import BadInput, BadRecipe, Refused, require_kind
 from feint.models.networks import Network
 from feint.oracle import Oracle
 from feint.progress import ProgressCallback
@@ -73,6 +73,9 @@ def check(oracle: Oracle, pool: Split, surrogate: Network, *, least: int = 1, mo
 
 def require_like(inputs: Split, domain: Domain, what: str, whose: str) -> None:
     """Raise `BadInput` unless `inputs` have this kind and shape; `what` they are and `whose` `domain` is are named."""
+    require_kind(
+        inputs, Split, what, "pass a part of a data set, like data.pool, or feint.data.pools of your own inputs"
+    )
     if type(inputs.domain) is not type(domain) or inputs.shape != domain.shape:
         raise BadInput(
             f"{what} of {inputs.domain.noun} {inputs.shape}",

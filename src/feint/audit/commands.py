@@ -44,7 +44,8 @@ def next_commands(audit: Audit, findings: Findings, settings: Path, model: str) 
     data = shlex.quote(request.data)
     if not findings.known:
         minutes = request.minutes if findings.missing else 3 * request.minutes
-        return [f"feint audit {model} --data {data}{_options(request)} --minutes {minutes:g}"]
+        out = shlex.quote(f"{settings.parent}")  # where its work is kept: in another directory it would begin anew
+        return [f"feint audit {model} --data {data}{_options(request)} --minutes {minutes:g} --out {out}"]
     test = offered_test(audit, findings)
     if isinstance(audit.victim, FromAnswers) or (test is None and not _recommends(findings)):
         return []

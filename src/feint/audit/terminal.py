@@ -40,7 +40,8 @@ class _Screen:
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> None:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for i, head in enumerate(heads):
-            table.add_column(head, justify="left" if i in left else "right", no_wrap=True, overflow="ellipsis")
+            words = i in left  # which go on in the next line where the table is too wide: no number is ever cut
+            table.add_column(head, justify="left" if words else "right", no_wrap=not words, overflow="fold")
         for row in rows:
             table.add_row(*row)
         self._console.print(table)

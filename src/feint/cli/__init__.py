@@ -1,5 +1,6 @@
 """Command line: a module for each command. Nothing heavy is imported before a command runs."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -59,6 +60,9 @@ __all__ = [
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: exit code 2 after an error in one line, 130 after Ctrl-C, 141 where nobody reads on."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without arrows or Chinese shows question marks
+            stream.reconfigure(errors="replace")
     try:
         app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()

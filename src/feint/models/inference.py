@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from feint.data import Split
-from feint.errors import BadInput
+from feint.errors import BadInput, require_kind
 from feint.models.simplex import log_probabilities, on_simplex
 from feint.query import ask, channels_last, quantize
 
@@ -158,6 +158,8 @@ def with_features(
 
 def answers(model: nn.Module, split: Split, *, batch_size: int = 500) -> Tensor:
     """Return the probabilities (N, K) of `model`, in evaluation mode, for all inputs of `split`."""
+    require_kind(model, nn.Module, "a model", "pass the model first, then the samples")
+    require_kind(split, Split, "samples", "pass a part of a data set: data.train, data.test or data.pool")
     model = model.eval()
     return torch.cat([predict(model, split.inputs(rows)) for rows in torch.arange(len(split)).split(batch_size)])
 

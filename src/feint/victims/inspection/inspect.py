@@ -127,7 +127,8 @@ def _paid_trials(raw: RawModel, samples: Split, names: Sequence[str]) -> list[Ad
     """Try the orders of the labels on few answers, which are kept; the inputs are those that the model states."""
     adapter = certain_adapter(raw, samples.domain)
     model = metered(AdaptedModel(raw, adapter))
-    x, y = samples.inputs(slice(0, PAID)), samples.labels[:PAID].numpy()
+    count = min(PAID, raw.meter.most or PAID) if raw.meter is not None else PAID
+    x, y = samples.inputs(slice(0, count)), samples.labels[:count].numpy()
     top = model(x).argmax(1).numpy()
     answers = Answers(adapter.outputs.values, top, adapter.classes, adapter.outputs.values)
     stated = InputCandidate(adapter.inputs, "the inputs that it states")
