@@ -98,6 +98,16 @@ def test_a_removal_is_of_the_very_theft_that_stands_beside_it(rows):
     assert theft["training"]["least_steps"] == 60
 
 
+@pytest.mark.parametrize("victim", ["digits", "fashion_mnist"])
+def test_every_removal_of_the_shipped_suite_begins_with_its_theft_and_keeps_its_own_training(victim):
+    suite = bench.load("ownership")
+    attacks = suite.attacks_on(victim, "none", suite.resources(victim))
+    removals = {name: attack for name, attack in attacks.items() if isinstance(attack, Removed)}
+    assert len(removals) == 10
+    assert {attack.attack for attack in removals.values()} == {attacks["KnockoffNets"]}
+    assert removals["new last layer"].removal.training.learning_rate == 0.01
+
+
 def test_a_gate_costs_accuracy(rows):
     before, after = (rows[0]["none", name].scores["stealer_accuracy"] for name in ("KnockoffNets", "gate"))
     assert after < before
