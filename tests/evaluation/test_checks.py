@@ -181,7 +181,7 @@ shares = st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=4), min_size=1,
 
 
 @pytest.mark.slow
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(shares, st.integers(50, 5000))
 def test_the_interval_of_the_maximum_is_that_of_a_plain_loop(shares, n):
     cells = {
@@ -202,7 +202,7 @@ def test_the_interval_of_the_maximum_is_that_of_a_plain_loop(shares, n):
 
 
 @pytest.mark.slow
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(0.05, 0.95), min_size=1, max_size=6), st.integers(100, 2000))
 def test_more_attackers_never_make_a_defense_look_better(means, n):
     rows, before = [], None

@@ -75,7 +75,7 @@ def log(tmp_path_factory):
     return path, path.read_bytes(), heads
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_any_single_edit_fails(log, data):
     path, written, heads = log
