@@ -34,8 +34,8 @@ class KnockoffNetsAdaptive(Attack):
     are drawn, asked and rewarded at once, from the policy before them; f is a second network of the surrogate's kind,
     which takes one step of SGD on each round, so that all of it costs one epoch. A step of the policy shrinks with how
     often an arm was drawn, N^−decay. The paper's decay of 1 hardly leaves the uniform policy in 5,000 queries. Of
-    CIFAR-100, a quarter of it useful against a CIFAR-10 victim, 30 % of the queries went there with one seed, and 44 %
-    with 0.5, the mean of three; 0.5 is also the best by that share times the number of useful groups that are asked
+    CIFAR-100, a quarter of it useful against a CIFAR-10 victim, 27 % of the queries went there, and 41 % with 0.5,
+    means of three seeds; 0.5 is also the best by that share times the number of useful groups that are asked
     evenly (docs/background/results/adaptive.md). The paper leaves open how rewards are rescaled: here by the least and
     the largest so far.
 
