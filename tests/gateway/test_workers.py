@@ -186,15 +186,23 @@ def starting(room: Path, *options: str):
     os.mkfifo(key)
     with gateway.log.open("wb") as log:
         process = subprocess.Popen([*SERVE, str(gateway.settings), *options], stdout=log, stderr=log)
-    pipe = os.open(key, os.O_WRONLY)  # once the gateway reads it
+    pipes = list[int]()
+
+    def is_read() -> bool:
+        """Whether the gateway reads the pipe, which is open then."""
+        assert process.poll() is None
+        with contextlib.suppress(OSError):
+            pipes.append(os.open(key, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(pipes)
 
     def go_on() -> None:
         key.unlink()
         key.write_text("k" * 16)
-        os.write(pipe, b"k" * 16)
-        os.close(pipe)
+        os.write(pipes[0], b"k" * 16)
+        os.close(pipes[0])
 
     try:
+        eventually(is_read)
         yield gateway, process, go_on
     finally:
         process.kill()

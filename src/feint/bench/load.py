@@ -28,7 +28,7 @@ def place(name: Path | str) -> Path:
         return Path(name)
     if Path(name).suffix == ".toml":
         raise MissingData(
-            f"{name}, which is not there", "a suite's file, or the name of one in Feint", "check the path"
+            f"the suite {str(name)!r}, which is not there", "a file, or the name of one in Feint", "check the path"
         )
     if str(name) not in shipped():
         raise UnknownName.among("suite", str(name), shipped())

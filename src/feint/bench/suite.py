@@ -137,7 +137,8 @@ class Suite(SuiteTables):
         """Build the attacks on a defense of a victim, without lenses."""
         entries = {**self.attacks, **self.victims[victim].attacks}
         tables = {name: entry.recipe for name, entry in entries.items() if entry.only is None or defense in entry.only}
-        built = {name: from_table(table, registry.vocabulary(), **vars(resources)) for name, table in tables.items()}
+        words, fields = registry.vocabulary(), vars(resources)
+        built = {name: from_table(table, words, whole=(Attack,), **fields) for name, table in tables.items()}
         return {name: _checked(attack, Attack, f"attacks.{name}") for name, attack in built.items()}
 
     def lenses_on(

@@ -84,6 +84,7 @@ def steal(
         BadInput: The budget of --url is above the ceiling.
     """
     from feint import victims
+    from feint.attacks import Attack
     from feint.cli.terminal import bars
     from feint.data.files import pool_at
     from feint.paid.meter import Meter
@@ -107,7 +108,7 @@ def steal(
         surrogate or target.network, target.domain or (images["pool"].domain if images else None), target.classes
     )
     defaults = {**images, "surrogate": learned, "training": registry.parse(training)}
-    recipe = (registry.resolve if Path(attack).exists() else registry.parse)(attack, **defaults)
+    recipe = (registry.resolve if Path(attack).exists() else registry.parse)(attack, whole=(Attack,), **defaults)
     recipe = recipe.through(*(registry.parse(name, **defaults) for name in lens)) if lens else recipe
     made_of = fingerprint([repr(recipe), target.source, budget, seed])
     if is_finished(out, made_of):

@@ -236,7 +236,9 @@ class UpstreamSettings(ModelSettings):
             raise BadRecipe(got, f"finite numbers of seconds above 0, at most {LONGEST:g}", "change it")
         _check_calls(self.max_calls_per_day)
         if not 0 <= self.price_per_1000 <= LARGEST:
-            raise BadRecipe(f"price_per_1000 = {self.price_per_1000}", f"0 to {LARGEST:g}", "change it")
+            raise BadRecipe(
+                f"price_per_1000 = {self.price_per_1000}", f"a finite number, 0 to {LARGEST:g}", "change it"
+            )
         _check_sizes(self.classes, self.shape)
         if self.connections < 1:
             raise BadRecipe(f"connections = {self.connections}", "1 or more", "raise it")

@@ -97,8 +97,8 @@ def _path(path: Path, where: str) -> Path:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             raise BadRecipe(f"{where} ({error.strerror})", "the path of a file", "change it") from error
         return path  # what is not there may be made, or is missed where it is read
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for without end
-        raise BadRecipe(f"{where}, which names a pipe or a device", "the path of a file", "change it")
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISFIFO(mode)):  # a key may come through a pipe
+        raise BadRecipe(f"{where}, which names a device or a socket", "the path of a file", "change it")
     return path
 
 

@@ -156,7 +156,7 @@ def to_table(recipe: object) -> Any:
     raise BadRecipe(f"a {type(recipe).__name__} in a recipe", "plain values and recipes", "hold data by a handle")
 
 
-def from_table(table: Any, words: Vocabulary, **defaults: object) -> Any:
+def from_table(table: Any, words: Vocabulary, *, whole: tuple[type, ...] = (), **defaults: object) -> Any:
     """Build the recipe of a table that `to_table` wrote; `defaults` complete its fields as in `parse`."""
 
     def value(item: Any) -> Any:
@@ -164,27 +164,33 @@ def from_table(table: Any, words: Vocabulary, **defaults: object) -> Any:
             return tuple(map(value, item))
         if isinstance(item, dict):
             kind, values = str(item.get("kind")), {name: value(part) for name, part in item.items() if name != "kind"}
-            return build(kind, _defaults(kind, words, defaults, outermost=item is table) | values, words)
+            return build(kind, _defaults(kind, words, defaults, whole, outermost=item is table) | values, words)
         return item
 
     return value(table)
 
 
-def _defaults(name: str, words: Vocabulary, defaults: Mapping[str, object], *, outermost: bool) -> dict[str, object]:
-    """Return those of the `defaults` that are fields of the recipe `name`; within another, where it requires any."""
-    known = known_fields(words[name]) if name in words else {}
-    requires = any(entry.default is entry.empty for field, entry in known.items() if field in defaults)
-    return {field: v for field, v in defaults.items() if field in known and (outermost or requires)}
+def _defaults(
+    name: str, words: Vocabulary, defaults: Mapping[str, object], whole: tuple[type, ...], *, outermost: bool
+) -> dict[str, object]:
+    """Return those of the `defaults` that complete the recipe `name`, as in `parse`."""
+    if name not in words:
+        return {}
+    known, kind = known_fields(words[name]), words[name]
+    required = {field for field, entry in known.items() if entry.default is entry.empty}
+    is_whole = outermost or (isinstance(kind, type) and issubclass(kind, whole))
+    return {field: v for field, v in defaults.items() if field in (known if is_whole else required)}
 
 
-def parse(text: str, words: Vocabulary, **defaults: object) -> Any:
+def parse(text: str, words: Vocabulary, *, whole: tuple[type, ...] = (), **defaults: object) -> Any:
     """Build a recipe from its `repr`. Nothing is evaluated. Unknown names raise `UnknownName`.
 
     Args:
         text: A recipe like `APGP(top=1, distance=L1())`, of names and plain values.
         words: Recipes by name.
-        **defaults: Values of fields that the text leaves out, where the recipe has these fields. A recipe within it
-            gets them where it requires any of them: a theft within a removal does, the removal's own training not.
+        whole: Kinds of recipes that get all their fields also within another.
+        **defaults: Values of fields that the text leaves out, where the recipe has these fields. Recipes within it get
+            their required fields alone, unless they are `whole`.
 
     Returns:
         The recipe.
@@ -213,7 +219,7 @@ def parse(text: str, words: Vocabulary, **defaults: object) -> Any:
                     raise BadRecipe(f"{len(args)} values for {name}", f"at most {len(known)}", "leave some out")
                 here = dict(zip(known, map(value, args), strict=False))
                 here |= {str(keyword.arg): value(keyword.value) for keyword in keywords}
-                return build(name, _defaults(name, words, defaults, outermost=node is tree) | here, words)
+                return build(name, _defaults(name, words, defaults, whole, outermost=node is tree) | here, words)
         raise BadRecipe(repr(ast.unparse(node)), "names of recipes and plain values", "write it as in 'APGP(top=1)'")
 
     return value(tree)

@@ -108,12 +108,12 @@ def load(folder: str, *, victim: str | None = None) -> Any:
     return stored.recipe
 
 
-def parse(text: str, **defaults: object) -> Any:
+def parse(text: str, *, whole: tuple[type, ...] = (), **defaults: object) -> Any:
     """Build a recipe from its `repr`, as `recipe.parse` does. Raises `UnknownName` or `BadRecipe`."""
-    return parse_text(text, vocabulary(), **defaults)
+    return parse_text(text, vocabulary(), whole=whole, **defaults)
 
 
-def resolve(place: str, *, victim: str | None = None, **defaults: object) -> Any:
+def resolve(place: str, *, victim: str | None = None, whole: tuple[type, ...] = (), **defaults: object) -> Any:
     """Load a recipe from a directory or a TOML file, or build it from text.
 
     Errors as in `parse` and `load`.
@@ -121,6 +121,7 @@ def resolve(place: str, *, victim: str | None = None, **defaults: object) -> Any
     Args:
         place: Directory, NAME.toml, or a recipe's `repr`.
         victim: Fingerprint of the victim that a stored recipe must have been fitted to, if to any.
+        whole: Kinds of recipes that get all their fields also within another, as in `recipe.parse`.
         **defaults: Values of fields that the recipe leaves out, as in `recipe.parse`.
 
     Returns:
@@ -132,8 +133,8 @@ def resolve(place: str, *, victim: str | None = None, **defaults: object) -> Any
     path, known = Path(place), vocabulary(victim)
     if path.suffix == ".toml" and path.is_file():
         try:
-            return from_table(tomllib.loads(path.read_text()), known, **defaults)
+            return from_table(tomllib.loads(path.read_text()), known, whole=whole, **defaults)
         except tomllib.TOMLDecodeError as error:
             raise DamagedFile(f"{path} ({error})", "a recipe in TOML, with its kind", "mend that line") from error
     spelled = not path.exists() and (place.endswith(")") or place in known)
-    return parse_text(place, known, **defaults) if spelled else load(place, victim=victim)
+    return parse_text(place, known, whole=whole, **defaults) if spelled else load(place, victim=victim)
