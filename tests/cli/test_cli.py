@@ -213,7 +213,7 @@ def test_the_demo_end_to_end_and_again_from_what_it_kept(run_cli, tmp_path, monk
         ("fit 'APGP(top=1)' --victim nowhere --data digits --out apgp", "does not exist"),
         ("fit 'APGP(top=1)' --victim http://localhost:9/ --data digits --out apgp", "http://localhost:9/, an address"),
         ("evaluate nowhere --victim nowhere --data digits", "does not exist"),
-        ("bench mine.toml", "mine.toml, which is not there"),
+        ("bench mine.toml", "the suite 'mine.toml', which is not there"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_two(run_cli, tmp_path, line, says):
