@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from feint._optional import require
+from feint.data.folders import ROWS
 from feint.data.tables import cells, read_table
 from feint.errors import BadInput
 from feint.oracle import CountingOracle
@@ -22,13 +23,12 @@ from feint.signature import Columns, Domain, Pixels, Text, Tokens, mark
 from feint.transcript import Transcript
 
 QUESTION, LABEL = "question", "label"
-ANSWERS = ".csv", ".tsv", ".parquet", ".jsonl", ".ndjson"  # no model has such a file
 TABLES = ".csv", ".parquet", ".jsonl"
 
 
 def is_answers(place: str) -> bool:
-    """Return whether a suspect is a file of recorded answers."""
-    return "://" not in place and Path(place).suffix.lower() in ANSWERS
+    """Return whether a suspect is a file of recorded answers: no model is a file of rows."""
+    return "://" not in place and Path(place).suffix.lower() in ROWS
 
 
 def questions(marks: Sequence[Mark], most: int) -> dict[str, np.ndarray]:

@@ -83,8 +83,9 @@ class OnnxFile(RawModel):
             TensorSpec(node.name, "float32", (None, classes)) if node.name in self._maps else _spec(node)
             for node in outputs
         )
-        self.digest = _digest(self.path)
-        self.repeatable = not RANDOM.search(self.path.read_bytes())
+        content = self.path.read_bytes()
+        self.digest = _digest(content, self.path.parent)
+        self.repeatable = not RANDOM.search(content)
 
     @cached_property
     def _session(self) -> Any:
@@ -191,12 +192,11 @@ def _names(properties: Mapping[str, str]) -> tuple[str, ...]:
     return ()
 
 
-def _digest(path: Path) -> str:
-    """Return the SHA-256 of the file and of all files beside it with tensors of it."""
-    content = path.read_bytes()
+def _digest(content: bytes, folder: Path) -> str:
+    """Return the SHA-256 of the content of a file and of all files with tensors of it, in its folder."""
     digest = hashlib.sha256(content)
     names = {content[match.end() : match.end() + match[1][0]] for match in EXTERNAL_DATA.finditer(content)}
-    for beside in sorted(path.parent / name.decode(errors="replace") for name in names if b"\0" not in name):
+    for beside in sorted(folder / name.decode(errors="replace") for name in names if b"\0" not in name):
         if beside.is_file():
             with beside.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
