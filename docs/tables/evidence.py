@@ -177,6 +177,19 @@ def unaccused() -> str:
     return grid(rows)
 
 
+def hardest() -> str:
+    """Return the table of the shares that an audit chooses a test by: of queries that only chance accuses, by score."""
+    rows = [["Victim", "Score", "Share that only chance accuses, for who knows the test", "among copies of 20 inputs"]]
+    for row in sorted((row for row in rows_of("evidence") if row["name"].startswith("promise")), key=placed):
+        shares = row["test"]["unaccused_share_by_score"]
+        for score, share in shares.items():
+            taken = share == min(shares.values())
+            copies = f"{row['unaccused_share']:.3f}" if taken else ""
+            shown = f"{share:.3f}" if share < 1 else "all"
+            rows.append([row["victim"], f"`{score}`{', taken' if taken else ''}", shown, copies])
+    return grid(rows)
+
+
 def _place(victim: str) -> int:
     return VICTIMS.index(victim)
 
@@ -202,4 +215,5 @@ TABLES = {
     "ladder": ladder,
     "promises": promises,
     "unaccused": unaccused,
+    "hardest": hardest,
 }

@@ -22,6 +22,7 @@ from tests.support.variance import assert_weights_close
 
 from feint import data, victims
 from feint.cli import main
+from feint.data import files
 from feint.defenses.access import PRADA, Budget, Refuse
 from feint.defenses.inputs import APMSA
 from feint.defenses.outputs import APGPClosedForm
@@ -271,6 +272,16 @@ def test_slices_and_outliers_may_be_files(trained):
     assert trained(line)[1] == "test: finished already\n"
     np.savez("camera.npz", x=pool.values[:400] // 3)
     assert "got --out test, which exists" in trained(line)[2]
+
+
+def test_a_slice_that_is_a_file_is_read_once(trained, monkeypatch):
+    """For fingerprint, prices and risks together: what is fitted is what the fingerprint names."""
+    np.savez("camera.npz", x=data.load("digits").pool.values[:400] // 2)
+    places, read = [], files.pool_at
+    for module in ("feint.data.files", "feint.defenses.access.slices"):
+        monkeypatch.setattr(f"{module}.pool_at", lambda place, *rest: (places.append(place), read(place, *rest))[1])
+    code, _, err = trained("fit 'SequentialTest()' --victim victim --data digits/pool --out test --slices camera.npz")
+    assert (code, places) == (0, ["camera.npz"]), err
 
 
 def test_recorded_clients_of_a_method_without_a_level_are_refused_before_its_fit(trained):

@@ -317,7 +317,10 @@ def test_a_client_of_one_class_of_a_slice_is_told_apart_before_anybody_is_accuse
     assert risks["dimmed"].queries == math.inf
     assert [name for name, risk in risks.items() if risk.of] == ["dimmed, class 1 alone"]
     assert risks["dimmed, class 1 alone"].queries < 1000
-    assert not [risk for risk in slice_priced(None)[0].risks(victim, split) if risk.of]
+    bare = {risk.name: risk for risk in slice_priced(None)[0].risks(victim, split)}
+    assert not [risk for risk in bare.values() if risk.of]
+    assert bare["dimmed"].undeclared == math.inf
+    assert bare["dimmed"].queries < risks["dimmed"].undeclared < 2 * bare["dimmed"].queries  # of half the calibration
 
 
 def test_columns_at_one_value_are_tried_where_that_is_asked_for():
@@ -452,12 +455,32 @@ def test_a_slice_may_be_a_file_of_a_clients_inputs(tmp_path):
     """What another camera took, or texts in another language, is no change of the owner's inputs."""
     texts = Text(16)
     own = Split.of(texts.encode(texts.from_strings(["two words"])), np.zeros(1, int), domain=texts)
-    (tmp_path / "german.txt").write_text("zwei Worte\nund drei mehr\n")
+    lines = [f"{i} Worte" for i in range(100)]
+    (tmp_path / "german.txt").write_text("\n".join([*lines, *lines]) + "\n")
     ((title, part),) = slices(str(tmp_path / "german.txt"), own)
     assert title.endswith("german.txt")
-    assert texts.to_strings(part.inputs().numpy()) == ["zwei Worte", "und drei mehr"]
+    assert texts.to_strings(part.inputs().numpy()) == lines
     with pytest.raises(MissingData, match="not there"):
         list(slices(str(tmp_path / "french.txt"), own))
+
+
+@pytest.mark.parametrize("x", [np.arange(99.0), np.zeros(400), np.zeros(0)])
+def test_a_slice_of_few_different_inputs_is_refused_before_a_model_is_asked(x, tmp_path):
+    """No price is known of one input, however often it is sent."""
+
+    class Asked(torch.nn.Module):
+        def forward(self, x):
+            raise AssertionError("asked")
+
+    domain = Columns((Column("a"), Column("b")))
+    split = Split.of(np.random.default_rng(0).normal(size=(400, 2)), np.zeros(400, int), domain=domain)
+    np.savez(tmp_path / "few.npz", x=np.stack([x, x], 1))
+    with pytest.raises(
+        BadInput, match=r"of \d+ different rows; expected 100 or more|with no inputs; expected one or more"
+    ):
+        SequentialTest(slices=(str(tmp_path / "few.npz"),)).fit(Asked(), split)
+    with pytest.raises(BadInput, match="from 1 to 15"):
+        SequentialTest(slices=("missing+rounded:99",)).fit(Asked(), split)
 
 
 def test_values_that_may_not_be_missing_stay_in_the_slice_of_missing_ones():

@@ -73,6 +73,7 @@ def fit(
     import feint
     from feint.cli.terminal import bars
     from feint.defense import Defense
+    from feint.defenses.access.slices import already_read
     from feint.defenses.boundary import Boundary
     from feint.fitting import Fittable
     from feint.models.networks import Classifier
@@ -93,14 +94,14 @@ def fit(
         )  # fmt: skip
     options: dict[str, Any] = {"outliers": outliers and outlier_inputs(outliers, inputs, seed), "seed": seed}
     recorded = _recorded(recipe, model, clients, client) if clients else None
-    others = [file_inputs(name, inputs) for name in _files(recipe, inputs)]
+    files = {name: file_inputs(name, inputs) for name in _files(recipe, inputs)}
     victim_print = feint.victims.fingerprint(model)
-    read = inputs, *options.values(), recorded, *others
+    read = inputs, *options.values(), recorded, *files.values()
     made_of = fingerprint([repr(recipe), victim_print, *map(repr, read), share])
     if is_finished(out, made_of):
         return
     check_victim(model, inputs, victim, data, expect_accuracy, classes)
-    with bars() as progress, work_directory(out):
+    with bars() as progress, work_directory(out), already_read(files):
         if isinstance(recipe, Boundary):
             assert isinstance(model, Classifier)
             new, record = recipe.retrain(model, inputs, **options, progress=progress)
@@ -188,7 +189,17 @@ def _risks(recipe: object, model: "nn.Module", inputs: "Split") -> list[str]:
     risks = recipe.risks(model, inputs, columns=columns)
     width = max(len(risk.name) for risk in risks)
     for risk in risks:
-        when = "never" if math.isinf(risk.queries) else f"after about {risk.queries:,.0f} queries"
-        hint = "   (no slice covers both; --clients does)" if risk.of else "   (not among --slices)"
-        lines.append(f"  {risk.name:{width}} {risk.surprise:5.2f}  {when}{'' if risk.priced else hint}")
+        hint = "no slice covers both; --clients does" if risk.of else "" if risk.priced else "not among --slices"
+        if risk.undeclared < math.inf:
+            hint = f"undeclared, {_after(risk.undeclared)}"
+        lines.append(f"  {risk.name:{width}} {risk.surprise:5.2f}  {_after(risk.queries)}{hint and f'   ({hint})'}")
+    if any(risk.undeclared < math.inf for risk in risks):
+        lines.append(
+            "A declared slice spares attackers who send inputs like it as well: declare what clients send alone."
+        )
     return lines
+
+
+def _after(queries: float) -> str:
+    """Return when a client is accused, in words."""
+    return "never" if queries == float("inf") else f"after about {queries:,.0f} queries"

@@ -98,7 +98,9 @@ def from_array(name: str, x: np.ndarray, domain: Domain | None) -> Arrays:
     Raises:
         BadInput: The array is none of these, or has values outside the domain.
     """
-    if not x.ndim or not len(x) or not x.size or x.dtype.kind not in "fiubUS":
+    if x.ndim and not len(x):
+        raise BadInput(f"{name} of shape {x.shape}, with no inputs", "one or more", "give it some")
+    if not x.ndim or not x.size or x.dtype.kind not in "fiubUS":
         raise BadInput(f"{name} of shape {x.shape} and type {x.dtype}", "inputs as numbers or texts", "convert them")
     if x.dtype.kind in "US":
         return _from_words(name, x, domain)

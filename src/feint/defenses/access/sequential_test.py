@@ -94,13 +94,16 @@ class SequentialTest(CalibratedDetector):
         """Return this test calibrated on benign inputs; outliers, if there are any, add the learned bets.
 
         Raises:
-            BadInput: if there are fewer than 100 inputs, or, with slices, 200; or fewer than 2 outliers.
+            BadInput: if there are fewer than 100 inputs, or, with slices, 200; or fewer than 2 outliers, or than 100
+                different inputs of a slice that is a file or a data set.
         """
         least = 200 if self.slices else 100
         if len(context.inputs) < least:
             raise BadInput(f"{len(context.inputs)} benign inputs", f"{least} or more, better thousands", "give it more")
         if context.outliers is not None and len(context.outliers) < 2:
             raise BadInput(f"{len(context.outliers)} outliers", "2 or more, better thousands", "give it more, or none")
+        names = [name for name in dict.fromkeys(self.slices or ()) if name != slices.CLASSES]
+        files = slices.read(names, context.inputs)  # errors before the first pass
         unranked, context = _learned_score(self.score, context)
         victim, inputs = context.victim.eval(), context.inputs
         first = second = inputs
@@ -112,8 +115,8 @@ class SequentialTest(CalibratedDetector):
         if slices.CLASSES in (self.slices or ()):
             learned |= by_class(s, victims.answers(victim, first).argmax(-1), classes)
         ranked = replace(self, score=score, benign=Weights.of(learned)).ranked_score
-        for name in dict.fromkeys(self.slices or ()):
-            for title, part in () if name == slices.CLASSES else slices.slices(name, second):
+        with slices.already_read(files):
+            for title, part in (titled for name in names for titled in slices.slices(name, second)):
                 learned[f"slice/{title}"] = scores(ranked, victim, part, context.progress).sort().values
         if context.outliers is not None:
             learned["outliers"] = scores(ranked, victim, context.outliers, context.progress).sort().values
@@ -146,13 +149,14 @@ class SequentialTest(CalibratedDetector):
             further slice of the recipe. Where a client is accused who sends one class of a priced slice alone, which
             no price covers, that of the class that is accused first. Of columns that are not priced those accused.
         """
-        ranked = self.ranked_score
+        ranked, bare = self.ranked_score, self._without_slices() if self.slices else self
         ordinary = scores(ranked, victim, inputs, progress)
         risks = [self._risk(slices.UNCHANGED, ordinary, priced=True)]
         for name in dict.fromkeys([*slices.known(inputs.domain, of_columns=columns), *(self.slices or ())]):
             for title, part in () if name == slices.CLASSES else slices.slices(name, inputs):
                 s, priced = scores(ranked, victim, part, progress), f"slice/{title}" in self.learned
                 risk = self._risk(title, s, priced=priced)
+                risk = replace(risk, undeclared=bare._risk(title, s, priced=False).queries) if priced else risk
                 if priced or risk.queries < math.inf or not title.startswith(slices.CONSTANT):
                     risks += [risk, *(self._first_class(title, s, part) if priced else ())]
         predicted = victims.answers(victim, inputs).argmax(-1)
@@ -161,6 +165,11 @@ class SequentialTest(CalibratedDetector):
             risk = self._risk(f"class {label}", s, priced="class_scores" in self.learned)
             risks.append(replace(risk, label=label))
         return risks
+
+    def _without_slices(self) -> "SequentialTest":
+        """Return this test with the prices that it would have if nothing but the calibration set were ordinary."""
+        learned = {name: t for name, t in self.learned.items() if not name.startswith(("slice/", "price"))}
+        return replace(self, slices=None, benign=Weights.of(learned))
 
     def _first_class(self, title: str, s: Tensor, part: Split) -> list["SliceRisk"]:
         """Return the risk of the class that is accused first among clients of one class of a slice, none for none."""
@@ -287,6 +296,8 @@ class SliceRisk:
         surprise: Mean of −log p: 1 for the calibration set. `feint shadow` prints that of a service's clients.
         label: Predicted class of all its inputs, where that is what makes the slice.
         of: Declared slice of which these are the inputs of one class, or "".
+        undeclared: Of a priced slice the queries after which such a client is accused where no slice is declared: what
+            its price forgives, also to an attacker who sends inputs like these.
     """
 
     name: str
@@ -295,3 +306,4 @@ class SliceRisk:
     surprise: float
     label: int | None = None
     of: str = ""
+    undeclared: float = math.inf
