@@ -47,6 +47,16 @@ def ngrams(inputs: Preprocessing, classes: int) -> nn.Module:
     return NGramClassifier(inputs.domain, classes)
 
 
+def words(inputs: Preprocessing, classes: int) -> nn.Module:
+    """Return a logistic regression on the words of a text, which scikit-learn fits."""
+    return NGramClassifier(inputs.domain, classes, words_only=True)
+
+
+def words_ridge(inputs: Preprocessing, classes: int) -> nn.Module:
+    """Return a ridge regression on the words of a text, which scikit-learn fits to logarithms of probabilities."""
+    return NGramClassifier(inputs.domain, classes, words_only=True, ridge=True)
+
+
 def textcnn(inputs: Preprocessing, classes: int) -> nn.Module:
     """Return a convolutional network for sequences of bytes or tokens."""
     return SequenceCNN(inputs.domain, classes)
@@ -96,6 +106,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mlp20": Architecture(mlp20),
     "mlp": Architecture(mlp),
     "ngrams": Architecture(ngrams, (Tokens, Text), preprocessing=values, at_once=True),
+    "words": Architecture(words, (Text,), preprocessing=values, at_once=True),
+    "words_ridge": Architecture(words_ridge, (Text,), preprocessing=values, at_once=True),
     "textcnn": Architecture(textcnn, (Tokens, Text), preprocessing=values),
     "lenet": _of_images(lenet),
     "resnet9_16": _of_images(resnet9(16)),
