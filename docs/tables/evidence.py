@@ -127,7 +127,7 @@ def promises() -> str:
     names = {
         "pool": "nothing but the pool",
         "selected": "the most ordinary tenth of it",
-        "stepped": "the pool after gradient steps on the model itself",
+        "stepped": "the pool after gradient steps to scores that the test finds ordinary",
         "blended": "blends of it with 20 of the task's inputs",
         "filled": "{share:.0%} from the pool, the rest varied copies of 20 of the task's inputs",
         "mixed": "{share:.0%} from the pool, the rest the task's own",

@@ -19,11 +19,13 @@ from feint.defense import Defense, Ladder
 from feint.defenses.access import Refuse, SequentialTest
 from feint.defenses.access.sequential_test import SliceRisk
 from feint.defenses.access.slices import UNCHANGED
+from feint.defenses.feature_scores import Mahalanobis
+from feint.defenses.scores import Energy, MaxProbability, scores
 from feint.i18n import LANGUAGES
 from feint.progress import NO_PROGRESS
 from feint.service import Service
 from feint.signature import Pixels
-from feint.victims import FromAnswers, logits
+from feint.victims import FromAnswers
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +78,12 @@ def test_evasions_of_few_inputs_of_the_task_are_tried_where_the_model_may_be_ask
     assert remote.unaccused is None
 
 
-def test_gradient_steps_lead_to_surer_answers(victim, samples):
-    moved = promises._stepped(victim, samples.pool, samples)
-    before, after = (logits(victim, split.inputs()).amax(-1) for split in (samples.pool, moved))
+@pytest.mark.parametrize("score", [Energy(), Mahalanobis(), MaxProbability()])
+def test_gradient_steps_lead_to_scores_that_the_test_finds_ordinary(victim, samples, score):
+    test = SequentialTest(score).fit(victim, samples.fit)
+    moved = promises._stepped(victim, samples.pool, samples, test)
+    assert moved is not None
+    before, after = (scores(test.ranked_score, victim, split, NO_PROGRESS) for split in (samples.pool, moved))
     assert (after > before).double().mean() > 0.95
 
 

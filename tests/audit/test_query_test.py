@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.support.one_margin import Margin, real
@@ -22,9 +23,11 @@ from feint.data import Split
 from feint.data.made_up import made_up
 from feint.defense import Defense, Ladder
 from feint.defenses.access import Budget, Refuse, SequentialTest
+from feint.defenses.access.dilution import unaccused_share
 from feint.defenses.feature_scores import LearnedScore, Mahalanobis
 from feint.defenses.outputs import LabelOnly
 from feint.defenses.parsing import parse_defense
+from feint.defenses.scores import scores
 from feint.evaluation.detection import accusations
 from feint.i18n import LANGUAGES
 from feint.progress import NO_PROGRESS
@@ -99,6 +102,20 @@ def test_images_are_tested_by_answers_or_features_whichever_see_more(victim, dig
     assert set(chosen.tried) == {"Energy()", "Mahalanobis()"}
     assert isinstance(chosen.test.score, Mahalanobis) == (chosen.tried["Mahalanobis()"] < chosen.tried["Energy()"])
     assert chosen.outliers is None
+
+
+def test_the_score_is_chosen_that_is_hardest_to_hide_from_for_who_knows_the_test(victim, digits):
+    """Whatever an account asks beside the pool: inputs that calibrate the test are not what serves an attacker best."""
+    domain, x = digits.test.domain, (digits.test.inputs(slice(0, 300)) + noise(digits.test, 300).inputs()) / 2
+    pool = Split.of(domain.encode(x.numpy()), np.zeros(300, np.int64), domain=domain, name="blends")
+    chosen = choose_test(victim, digits.test, pool, remote=False, progress=NO_PROGRESS)
+    odd, own = scores(chosen.test.ranked_score, victim, pool, NO_PROGRESS), chosen.test.learned["inputs"]
+    ranks = own[torch.linspace(0, len(own) - 1, 20).long()]
+    fillers = [own, own[len(own) // 2 :], *ranks[:, None]]
+    shares = [unaccused_share(chosen.test, odd, filler) for filler in fillers]
+    assert chosen.overlooked >= max(shares) - 1e-3
+    assert chosen.overlooked > shares[0]
+    assert chosen.overlooked == min(chosen.tried.values())
 
 
 def test_a_remote_model_is_asked_about_nothing_but_samples_and_pool(rows):

@@ -15,14 +15,17 @@ from feint.audit.candidates import Candidate
 from feint.audit.query_test import ChosenTest, choose_test
 from feint.audit.samples import Samples
 from feint.data import Split
-from feint.defense import Ladder
+from feint.defense import Ladder, bind
 from feint.defenses.access import SequentialTest
 from feint.defenses.access.detector import EProcessDetector
 from feint.defenses.access.dilution import unaccused_share
 from feint.defenses.access.sequential_test import SliceRisk
-from feint.defenses.scores import scores
+from feint.defenses.scores import Energy, Score, scores
 from feint.errors import BadInput
 from feint.evaluation.detection import Accusations, accusations
+from feint.export.tracing import FixedLogits
+from feint.ledger import Ledger
+from feint.models.inference import last_linear, with_features
 from feint.models.perturbation import PGD
 from feint.progress import ProgressCallback
 from feint.signature import Domain
@@ -35,7 +38,7 @@ SHARES = 0.5, 0.25, 0.1  # of attackers who hide among inputs of the task, or am
 MODES, MADE = 20, 1000  # inputs of the task that an attacker has, and inputs made of them: a second for most models
 BEST = 0.5  # of the copies, by the test's own scores
 BLEND = 0.5  # of an input of the task in a blend: CIFAR-100 then looks as ordinary as the best fifth of it
-STEP, STEPS = PGD(2 / 255, 8 / 255), 10  # towards surer answers
+STEP, STEPS = PGD(2 / 255, 8 / 255), 10  # towards scores that the test finds ordinary
 ACCOUNTS = 1, 10, 100, 1000
 WANTED = 10_000  # answers
 
@@ -46,7 +49,8 @@ class EvasionResult:
 
     Attributes:
         name: "pool" for inputs of the pool at random, "selected" for the tenth of it that the test finds most ordinary,
-            "stepped" for inputs of the pool moved by gradient steps on the model itself to surer answers,
+            "stepped" for inputs of the pool moved by gradient steps, on the model itself, to scores that the test finds
+            ordinary (of a test that reads no single score, to the energy),
             "blended" for inputs of the pool blended with a few inputs of the task, "filled" for inputs of the pool
             among varied copies of a few inputs of the task, "mixed" for inputs of the pool among inputs of the task,
             "task" for inputs of the task alone.
@@ -179,7 +183,7 @@ def _promise(
         made = _made(samples, pool, judge, ordinary)
         blends, copies = (scores(test.ranked_score, victim, split, progress).numpy() for split in made)
         copies = _most(copies, BEST)
-        if (moved := _stepped(victim, pool, samples)) is not None:
+        if (moved := _stepped(victim, pool, samples, test)) is not None:
             attackers.append(replayed("stepped", scores(test.ranked_score, victim, moved, progress).numpy()))
         attackers += [replayed("blended", blends), *(replayed("filled", odd, share, copies) for share in SHARES)]
         if isinstance(test, SequentialTest):
@@ -204,30 +208,34 @@ def _made(samples: Samples, pool: Split, judge: Split, ordinary: np.ndarray) -> 
 
 @dataclass(frozen=True)
 class _Copy:
-    """Copy of the model that is as good as the model itself.
+    """Copy of the model that is as good as the model itself, and shows the score that its test reads.
 
     Attributes:
         model: The model.
+        score: The score.
         domain: Domain of its inputs.
     """
 
     model: nn.Module
+    score: Score
     domain: Domain
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.model(x)
+        """Return the scores (N,) of inputs (N, …), with their slope where the model and the score have one."""
+        z, features = with_features(self.model, x, last_linear(self.model), detach=False)
+        return bind(self.score, FixedLogits(z, features), Ledger())(x, z)
 
 
-def _stepped(victim: nn.Module, pool: Split, samples: Samples) -> Split | None:
-    """Return inputs of the pool after gradient steps to surer answers; None where the model has no slope in them."""
+def _stepped(victim: nn.Module, pool: Split, samples: Samples, test: EProcessDetector) -> Split | None:
+    """Return inputs of the pool after gradient steps to ordinary scores; None where these have no slope in them."""
     x, domain = pool.inputs(slice(0, MADE)), samples.judge.domain
     if not isinstance(domain, SLOPED):
         return None
+    copy = _Copy(victim, test.score if isinstance(test, SequentialTest) else Energy(), domain)
     with torch.enable_grad():
-        if not victim(x[:2].clone().requires_grad_()).requires_grad:
+        if not copy(x[:2].clone().requires_grad_()).requires_grad:
             return None
-    copy = _Copy(victim, domain)
-    moved = [descend(copy, part, lambda z, _: -z.amax(-1), STEP, steps=STEPS) for part in x.split(BATCH)]
+    moved = [descend(copy, part, lambda s, _: -s, STEP, steps=STEPS) for part in x.split(BATCH)]
     return _split(torch.cat(moved), samples, "stepped")
 
 

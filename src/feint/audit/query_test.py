@@ -1,4 +1,4 @@
-"""Test of queries that suits a model: of the scores that its inputs allow, the one that overlooks the fewest."""
+"""Test of queries that suits a model: of the scores that its inputs allow, the one that is hardest to hide from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ class ChosenTest:
     Attributes:
         test: The fitted test.
         score: Recipe of its score.
-        tried: For each score that was tried the largest share of queries out of place that it overlooks among inputs of
-            the task (`unaccused_share`).
+        tried: For each score that was tried the largest share of queries out of place that it overlooks, whatever the
+            others are (`unaccused_share`).
     """
 
     test: SequentialTest
@@ -50,7 +50,7 @@ class ChosenTest:
 
     @property
     def overlooked(self) -> float:
-        """Share of queries out of place, among inputs of the task, below which only chance accuses an account."""
+        """Share of queries out of place below which an attacker who knows the test is accused by chance alone."""
         return min(self.tried.values())
 
     @property
@@ -62,10 +62,13 @@ class ChosenTest:
 def choose_test(
     victim: nn.Module, inputs: Split, attack: Split, *, remote: bool, progress: ProgressCallback
 ) -> ChosenTest:
-    """Fit a sequential test by each score that the model and its inputs allow, and return the one that sees most.
+    """Fit a sequential test by each score that the model and its inputs allow, and return the hardest to hide from.
 
     The scores are judged by the share of queries out of place with which no bet grows: those of an attacker without
-    inputs of the task, among the inputs that calibrate the test, from which no score has learned.
+    inputs of the task, who knows the test and fills up with queries of the ranks that serve best. No attacker who hides
+    among inputs of the task, or among copies of a few, has a larger share. Judged by those inputs themselves, the
+    energy of a published ResNet-20 on CIFAR-10 would be taken, with 0.043 before the 0.049 of `Mahalanobis`; against
+    who knows the test it has 0.162, and `Mahalanobis` 0.105 (1,000 images of CIFAR-100).
 
     Args:
         victim: Model to defend.
@@ -90,7 +93,7 @@ def choose_test(
             unfit.append(error)
             continue
         odd = scores(test.ranked_score, victim, attack, progress)
-        fitted[score], tried[score] = test, unaccused_share(test, odd, test.learned["inputs"])
+        fitted[score], tried[score] = test, unaccused_share(test, odd)
     if not fitted:
         raise unfit[0]
     best = min(tried, key=tried.__getitem__)
