@@ -29,6 +29,7 @@ from benchmarks.tables import (
     options,
     ordinary,
     springboard,
+    text_surrogates,
     tramer2016,
 )
 from benchmarks.tables.rows import Jobs, keep, slug
@@ -56,6 +57,7 @@ TABLES: dict[str, tuple[str, Callable[[ProgressCallback], Jobs]]] = {  # the fol
     "options": ("options", options.jobs),
     "ordinary": ("ordinary", ordinary.jobs),
     "springboard_victims": ("springboard_victims", springboard.jobs),
+    "text_surrogates": ("text_surrogates", text_surrogates.jobs),
     "tramer2016": ("tramer2016", tramer2016.jobs),
 }
 

@@ -33,6 +33,18 @@ def _copy(rows: Iterable[Row]) -> str:
     return f"{row['stealer_accuracy']:.1%} / {row['fidelity']:.1%}, {row['surrogate'].replace('_', ' ')}"
 
 
+def text_surrogates() -> str:
+    """Return the table of how often each linear surrogate of texts agrees with its victim."""
+    found = rows_of("text_surrogates")
+    kinds = dict.fromkeys((row["surrogate"], row["access"]) for row in found)
+    rows = [["Victim", "Queries", "Most frequent label", *(f"`{name}`, {access}" for name, access in kinds)]]
+    for victim, budget in dict.fromkeys((row["victim"], row["budget"]) for row in found):
+        here = [row for row in found if (row["victim"], row["budget"]) == (victim, budget)]
+        of_kind = {(row["surrogate"], row["access"]): f"{row['fidelity']:.1%}" for row in here}
+        rows.append([victim, f"{budget:,}", f"{here[0]['same_label']:.1%}", *(of_kind[kind] for kind in kinds)])
+    return grid(rows)
+
+
 def equations() -> str:
     """Return the table of equation solving on undefended victims, beside the least number of queries possible."""
     heads = "Victim|Data|Attack|Queries|The least|Seeds|Relative error|Fidelity|on random inputs"
@@ -153,6 +165,7 @@ TABLES = {
     "options": options,
     "recipes": recipes,
     "models": models,
+    "text_surrogates": text_surrogates,
     "equations": equations,
     "equations_defended": equations_defended,
     "near_copies": near_copies,

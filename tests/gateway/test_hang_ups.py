@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import threading
+from collections import Counter
 from contextlib import closing, nullcontext
 
 import grpc
@@ -275,3 +276,63 @@ def test_a_call_that_is_cancelled_in_the_turn_of_others_is_charged_once_the_mode
         return [endpoint.session.begin(client, "").queries for client in ("ann", "bob")]
 
     assert asyncio.run(scene()) == [1, int(asked)]
+
+
+class Waiting(Book):
+    """A ledger with which each client conflicts twice; one client's n-th attempt waits until a test lets it go on."""
+
+    def __init__(self, client, n):
+        super().__init__()
+        self.sent, self.go, self.attempts, self.charged = asyncio.Event(), asyncio.Event(), Counter(), []
+        self.held = client, n
+
+    async def send(self, staged, *, complete=False):
+        names = [account.client for account in staged]
+        self.attempts.update(names)
+        if (self.held[0], self.attempts[self.held[0]]) == self.held and self.held[0] in names:
+            self.sent.set()
+            await self.go.wait()
+        self.charged += [name for name in names if self.attempts[name] == 3]
+        return [self.attempts[name] == 3 for name in names]
+
+
+class TurnBased(Straight):
+    """A pipeline that computes what comes together."""
+
+    def together(self, query):
+        return True
+
+    def compute_each(self, requests):
+        return [self.model(query.x) for query, _ in requests]
+
+
+@pytest.mark.parametrize("clients", [["ann"], ["ann", "bob"]])
+@pytest.mark.parametrize("pipeline", [Straight, TurnBased])
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_whoever_is_cancelled_at_the_ledger_is_charged_whatever_conflicts(clients, pipeline, attempt):
+    """The server cancels the call of the last client, alone or in the turn of others, in an attempt that conflicts."""
+    records = []
+
+    async def ask(endpoint, client, gone):
+        context = request_context.begin("/", "", {})
+        context.has_gone, context.left = gone.is_set, gone.set
+        return await endpoint.answer(ArrayQuery(np.zeros((1, *SHAPE), np.float32), client))
+
+    async def scene():
+        ledger, gone = Waiting(clients[-1], attempt), {client: asyncio.Event() for client in clients}
+        endpoint = gateway(pipeline(), observer=records.append).endpoints["toy"]
+        endpoint.session = ledger
+        asking = [asyncio.ensure_future(ask(endpoint, client, gone[client])) for client in clients]
+        await asyncio.wait_for(ledger.sent.wait(), PATIENCE)
+        asking[-1].cancel()
+        await asyncio.sleep(0.01)
+        assert gone[clients[-1]].is_set()
+        assert clients[-1] not in [it.client for it in records]
+        ledger.go.set()
+        await asyncio.wait_for(asyncio.wait(asking), PATIENCE)
+        return sorted(ledger.charged)
+
+    assert asyncio.run(scene()) == clients
+    outcomes = {it.client: (it.outcome, it.reason, it.conflicts) for it in records}
+    assert outcomes.pop(clients[-1]) == ("cancelled", "ClientGone", 2)
+    assert set(outcomes.values()) <= {("answered", "", 2)}

@@ -95,3 +95,82 @@ def test_one_who_was_alone_is_done_at_once():
             queue(None).send(None)
 
     assert queue_of(scene) == [1, 1]
+
+
+class Hangs:
+    """A queue's work that takes until a test lets it end."""
+
+    def __init__(self, error=None):
+        self.begun, self.go, self.done, self.error = asyncio.Event(), asyncio.Event(), [], error
+
+    async def __call__(self, entries):
+        self.begun.set()
+        await self.go.wait()
+        if self.error is not None:
+            raise self.error
+        self.done += entries
+
+
+def test_whoever_is_cancelled_before_the_turn_begins_is_left_out():
+    async def main():
+        work, left = Hangs(), []
+        queue = TurnQueue(work)
+        waiting = [asyncio.ensure_future(queue(name, lambda: left.append(True))) for name in "ab"]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        work.go.set()
+        await asyncio.wait(waiting)
+        return waiting[0].cancelled(), work.done, left
+
+    assert asyncio.run(main()) == (True, ["b"], [])
+
+
+async def cancelled_while_it_runs(count, *, left=None, error=None):
+    """Return the tasks of those who waited when the first of them was cancelled, and what was done for them."""
+    work = Hangs(error)
+    queue = TurnQueue(work)
+    if count == 1:
+        queue._turn._together = False  # as after a turn in which nobody else came
+    waiting = [asyncio.ensure_future(queue(name, left)) for name in "abc"[:count]]
+    await work.begun.wait()
+    waiting[0].cancel()
+    await asyncio.sleep(0.01)
+    ended = waiting[0].done()
+    work.go.set()
+    await asyncio.wait(waiting)
+    return waiting, ended, work.done
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_whoever_may_leave_waits_for_the_end_of_what_has_begun(count):
+    left = []
+    waiting, ended, done = asyncio.run(cancelled_while_it_runs(count, left=lambda: left.append(True)))
+    assert [task.exception() for task in waiting] == [None] * count
+    assert not ended
+    assert done == [*"abc"[:count]]
+    assert left == [True]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_whoever_left_gets_the_error_of_what_has_begun(count):
+    waiting, *_ = asyncio.run(cancelled_while_it_runs(count, left=lambda: None, error=KeyError("x")))
+    assert [type(task.exception()) for task in waiting] == [KeyError] * count
+
+
+def test_whoever_cannot_leave_is_let_go_at_once_and_the_others_go_on():
+    waiting, ended, done = asyncio.run(cancelled_while_it_runs(2))
+    assert ended
+    assert waiting[0].cancelled()
+    assert done == ["a", "b"]
+
+
+def test_a_loop_that_ends_waits_for_nobody():
+    work = Hangs()
+
+    async def main():
+        waiting = asyncio.ensure_future(TurnQueue(work)("a", lambda: None))
+        await work.begun.wait()
+        assert not waiting.done()
+
+    asyncio.run(asyncio.wait_for(main(), 5))
+    assert not work.done

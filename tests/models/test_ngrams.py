@@ -1,5 +1,6 @@
 """Hashed n-grams: every one is counted, and the classifier of them answers as scikit-learn does."""
 
+import itertools
 import re
 from collections import Counter
 from itertools import pairwise
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_matrix
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from feint.models import stored
-from feint.models.estimator_body import linear_parameters
+from feint.models.estimator_body import linear_parameters, ridge_parameters
 from feint.models.networks import Network
 from feint.models.ngrams import HashedNGrams
 from feint.models.training import Training, learn
@@ -57,7 +58,36 @@ def test_rows_are_of_length_one_and_rare_ngrams_weigh_more():
     _, value = ngrams(x)
     torch.testing.assert_close(value.norm(dim=1), torch.tensor([1.0, 1, 1, 0]))
     same, count = ngrams.counts(torch.from_numpy(domain.from_strings(["same"])))
-    assert (ngrams.idf[same[count > 0]] == ngrams.idf.min()).all()
+    assert (ngrams.idf[same[count > 0]] == ngrams.idf[ngrams.idf > 0].min()).all()
+
+
+def test_what_no_input_had_makes_a_row_no_shorter():
+    domain = Text(60)
+    ngrams = HashedNGrams(domain)
+    ngrams.adapt(torch.from_numpy(domain.from_strings(["a cat", "the dog"])))
+    plain, strange = (ngrams(torch.from_numpy(domain.from_strings([text]))) for text in ("cat", "cat zqzqzq"))
+    weights = {int(feature): value.item() for feature, value in zip(*(part[0] for part in strange), strict=True)}
+    for feature, value in zip(*(part[0] for part in plain), strict=True):
+        assert weights[int(feature)] == pytest.approx(value.item())
+
+
+def test_words_alone_are_the_words():
+    domain = Text(60)
+    _, count = HashedNGrams(domain, bits=24, words_only=True).counts(torch.from_numpy(domain.from_strings(TEXTS)))
+    for text, row in zip(TEXTS, count, strict=True):
+        words = [n for (kind, *_), n in grams_of(text).items() if kind == "word"]
+        assert sorted(row[row > 0].tolist()) == sorted(words)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_ridge_regression_is_that_of_scikit_learn_on_logarithms(classes):
+    random = np.random.default_rng(0)
+    x, p = random.normal(size=(80, 5)), random.dirichlet(np.ones(classes), 80)
+    p[0] = np.eye(classes)[0]
+    weight, bias = ridge_parameters(csr_matrix(x), torch.from_numpy(p), strength=2.0, seed=0)
+    logits = np.log(np.maximum(p, 1e-3))
+    expected = Ridge(alpha=2.0).fit(x, logits - logits.mean(1, keepdims=True)).predict(x)
+    np.testing.assert_allclose(torch.from_numpy(x).float() @ weight.T + bias, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -83,9 +113,14 @@ def spam(n, seed=0):
     return texts, torch.from_numpy(labels)
 
 
-@pytest.mark.parametrize("name", ["ngrams", "logistic", "linear", "mlp", "textcnn"])
-@pytest.mark.parametrize("domain", [Text(60), Tokens(60, 256)], ids=["text", "tokens"])
-def test_surrogates_of_sequences_learn_and_are_stored(name, domain, tmp_path):
+@pytest.mark.parametrize(
+    ("domain", "name"),
+    [
+        *itertools.product([Text(60), Tokens(60, 256)], ["ngrams", "logistic", "linear", "mlp", "textcnn"]),
+        (Text(60), "words"),
+    ],
+)
+def test_surrogates_of_sequences_learn_and_are_stored(domain, name, tmp_path):
     texts, labels = spam(240)
     x = torch.from_numpy(Text(60).from_strings(texts))
     x = x if isinstance(domain, Text) else x.long()
@@ -112,3 +147,21 @@ def test_probabilities_make_a_better_copy_of_a_text_classifier_than_labels():
         for targets in (p, p.argmax(1))
     )
     assert soft < 0.6 * hard
+
+
+def test_probabilities_teach_the_words_that_change_no_label():
+    random = np.random.default_rng(0)
+    words = [f"word{i}" for i in range(30)]
+    worth = dict(zip(words, random.normal(size=30), strict=True))
+    texts = [list(random.choice(words, 6, replace=False)) for _ in range(900)]
+    score = torch.tensor([sum(worth[word] for word in text) / 6**0.5 for text in texts])
+    x = torch.from_numpy(Text(60).from_strings([" ".join(text) for text in texts]))
+    p = torch.stack([4 - score, 0 * score], 1).softmax(1)  # of all that are asked the first class is the surer one
+    assert not p.argmax(1).any()
+
+    def correlation(name):
+        z = learn(Network(name, Text(60), 2), x[:600], p[:600], Training())(x[600:])
+        return torch.corrcoef(torch.stack([z[:, 1] - z[:, 0], score[600:]]))[0, 1]
+
+    assert correlation("words") > 0.99
+    assert correlation("ngrams") < 0.99

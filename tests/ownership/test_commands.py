@@ -185,8 +185,12 @@ def test_an_authority_dates_marks_that_the_owners_clock_had_dated(made, tmp_path
 @pytest.mark.parametrize(
     ("recipe", "source", "option"),
     [
-        (MarginWatermark(count=30, training=Training(epochs=1)), "train", ""),
-        (ClassFeatureWatermark(count=30, training=Training(epochs=1)), "pool", "--outliers digits/pool"),
+        (MarginWatermark(count=30, draw=7, training=Training(epochs=1)), "train", ""),
+        (
+            ClassFeatureWatermark(count=30, draw=7, target=None, training=Training(epochs=1)),
+            "pool",
+            "--outliers digits/pool",
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -216,10 +220,17 @@ def test_two_classes_have_a_trained_mark(run_cli, tmp_path, monkeypatch):
     assert (code, "a model of 2 classes" in err) == (2, True), out + err
     line = "--data rows.csv --expect-accuracy 0.1"
     code, out, err = run_cli(f"fit MarginWatermark(count=20) --victim victim {line} --out model")
+    assert (code, out, len(err.splitlines()), "may have it" in err) == (2, "", 1, True)
+    code, out, err = run_cli(f"fit MarginWatermark(count=20,draw=7) --victim victim {line} --out model")
     assert code == 0, out + err
     code, out, err = run_cli(f"mark model {line} --out marked")
     assert code == 0, out + err
     assert [place.name for place in sorted(Path("marked").iterdir())] == ["ordinary_inputs", "trained_mark"]
+    notes = Path(f"model/{RECIPE}")
+    notes.write_text(notes.read_text().replace("draw=7", "draw=0"))  # as earlier versions trained it
+    code, out, err = run_cli(f"mark model {line} --out marked0")
+    assert (code, out, Path("marked0").exists()) == (2, "", False)
+    assert "no trained mark: got MarginWatermark with draw=0" in err
 
 
 def test_controls_are_trained_once(made):

@@ -113,8 +113,13 @@ def _on_sequences(domain: Domain, classes: int) -> Tried:
     return [("ngrams", ADAMW), ("mlp", SHORT), ("textcnn", EMBEDDED), ("textcnn", slower)]
 
 
+def _on_texts(domain: Domain, classes: int) -> Tried:
+    ngrams, *networks = _on_sequences(domain, classes)
+    return [ngrams, ("words", ADAMW), *networks]
+
+
 TRIED: dict[type[Domain], Callable[[Any, int], Tried]] = {
-    Pixels: _on_images, Columns: _on_columns, Tokens: _on_sequences, Text: _on_sequences
+    Pixels: _on_images, Columns: _on_columns, Tokens: _on_sequences, Text: _on_texts
 }  # fmt: skip
 
 

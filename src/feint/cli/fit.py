@@ -68,7 +68,7 @@ def fit(
         seed: Seed of the fit: same seed, same defense.
 
     Raises:
-        BadInput: For a defense that has nothing to fit.
+        BadInput: For a defense that has nothing to fit, or a watermark that another owner may have.
     """
     import feint
     from feint.cli.terminal import bars
@@ -77,6 +77,7 @@ def fit(
     from feint.defenses.boundary import Boundary
     from feint.fitting import Fittable
     from feint.models.networks import Classifier
+    from feint.ownership.carried import Watermark, require_own
     from feint.recipes import registry, store
     from feint.recipes.recipe import fingerprint
 
@@ -85,6 +86,8 @@ def fit(
         recipe = _with_slices(recipe, slices)
     if not isinstance(recipe, Boundary | Defense | Fittable):
         raise BadInput(f"{recipe!r}", "a defense that learns, like APGP(top=1)", "use it as it is: nothing to fit")
+    if isinstance(recipe, Watermark):
+        require_own(recipe)
     model = load_victim(victim, data, network, label, max_calls=max_calls)
     inputs, classes = owner_split(data, model, label)
     if isinstance(recipe, Boundary) and not isinstance(model, Classifier):

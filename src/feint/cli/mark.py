@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from feint.cli.app import OWN, app
 from feint.cli.common import check_victim, load_victim, outlier_inputs, owner_split, require_at_least, task_inputs
 from feint.cli.out import is_finished, work_directory
-from feint.errors import BadInput
+from feint.errors import BadInput, BadRecipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,10 +97,12 @@ def mark(
 def _trained_marks(place: str, model: "nn.Module", classes: int, label: str | None) -> "list[Mark]":
     """Return the mark that `feint fit` trained a model with, of the inputs that its notes name; none for others.
 
+    Nor of one that another owner may have, which earlier versions trained.
+
     Raises:
         BadInput: These inputs are missing or have changed.
     """
-    from feint.ownership.carried import Watermark, trained_mark
+    from feint.ownership.carried import Watermark, require_own, trained_mark
     from feint.ownership.selection import labels_of
     from feint.recipes import registry, store
 
@@ -108,6 +110,11 @@ def _trained_marks(place: str, model: "nn.Module", classes: int, label: str | No
         return []
     recipe = registry.parse(notes["method"])
     if not isinstance(recipe, Watermark):
+        return []
+    try:
+        require_own(recipe)
+    except BadRecipe as error:
+        print(f"feint: no trained mark: {error}, and train {place} again", file=sys.stderr)
         return []
     inputs, source = owner_split(notes["data"], model, label)[0], notes["data"]
     if "outliers_of" in notes:

@@ -18,7 +18,7 @@ from feint.gateway.pending_request import THIS_SIDE, PendingRequest
 from feint.gateway.record import Observer, RequestRecord, Stopwatch
 from feint.gateway.request_context import ClientDisconnect
 from feint.gateway.served_pipeline import ComputesEach, ServedPipeline
-from feint.gateway.turns import Late, TurnQueue, in_time
+from feint.gateway.turns import Late, TurnQueue, in_time, kept
 from feint.gateway.validation import check_probabilities
 from feint.openinference.json_codec import DecodedRequest
 from feint.openinference.model_spec import ModelSpec
@@ -36,7 +36,7 @@ class ModelEndpoint:
 
     A client who goes away before the model is asked is not charged. Once it is asked, the request is decided whether
     anybody waits for the answer or not: charge and evidence stay, or hanging up would buy computation without end. So
-    a server that cancels what nobody waits for lets requests go on (`request_context.outlasting`).
+    a server that cancels what nobody waits for says where it does (`RequestContext.left`), and waits for their end.
 
     Args:
         spec: Model as clients see it.
@@ -123,16 +123,16 @@ class ModelEndpoint:
             self.observer(record)
 
     async def _answer(self, request: PendingRequest) -> Array:
-        record = request.record
+        record, left = request.record, request.record.context.left
         if self._each is not None and self._each.together(request.query):
-            await self._queue(request)
+            await self._queue(request, left)
         else:
-            await self._attempt([request], None)
+            await kept(self._attempt([request], None), left)
         while not request.decided:
             record.conflicts += 1
             if record.conflicts == ATTEMPTS:
                 raise StoreLost("an account that changes all the time", "a moment without changes", "try again")
-            await in_time(request.until, self._repeat(request))
+            await kept(in_time(request.until, self._repeat(request)), left)
         if request.lost is not None:
             return await in_time(request.until, self._without_ledger(request, request.lost))
         if request.error is not None:

@@ -1,14 +1,11 @@
 """Context of a request: who sends it, on which path, and the trace to which it belongs (W3C Trace Context)."""
 
-import asyncio
 import random
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
-
-T = TypeVar("T")
+from typing import NamedTuple
 
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 MOST = 512  # characters of a header that are kept
@@ -77,6 +74,8 @@ class RequestContext:
         agent: Header User-Agent.
         trace: Its trace, if any.
         has_gone: Whether its client has gone; where nobody can tell it stays.
+        left: Called where the server cancels whoever waits for its answer, since the client has gone; None where it
+            cancels nobody.
     """
 
     path: str = ""
@@ -86,10 +85,10 @@ class RequestContext:
     agent: str = ""
     trace: TraceContext | None = None
     has_gone: Callable[[], bool] = lambda: False
+    left: Callable[[], None] | None = None
 
 
 _CURRENT: ContextVar[RequestContext | None] = ContextVar("feint_request", default=None)
-_UNDER_WAY = set[asyncio.Future[Any]]()  # a loop alone would let go of them
 HEADERS = b"x-request-id", b"user-agent", b"traceparent", b"tracestate"
 
 
@@ -128,28 +127,3 @@ def name_request(request: str) -> None:
     """Give the present request its own id, unless a header has."""
     context = current()
     context.id = context.id or request
-
-
-async def outlasting(work: Awaitable[T], gone: asyncio.Event) -> T:
-    """Return the result of `work`, which goes on where its client has gone.
-
-    Args:
-        work: Handling of a request.
-        gone: Set where whoever waits for the result is cancelled, as servers do where a client has gone.
-
-    Returns:
-        Its result, or what it raises.
-
-    Raises:
-        CancelledError: No one waits for the result.
-    """
-    task = asyncio.ensure_future(work)
-    _UNDER_WAY.add(task)
-    task.add_done_callback(_UNDER_WAY.discard)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        gone.set()
-        raise
-    finally:
-        del task  # raised, its error holds this frame, which would hold it

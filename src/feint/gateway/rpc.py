@@ -149,15 +149,20 @@ async def _call(gateway: Gateway, caller: Caller, answer: Answer, messages: Any,
 
     gRPC keeps the frame in which a call was aborted until the garbage is collected, minutes later: the message, which
     may have 60 MiB, must not be in it.
+
+    Raises:
+        CancelledError: The client has gone; gRPC itself raises it where a handler waits, and nobody takes the answer.
     """
     request, gone = request_context.current(), asyncio.Event()
-    request.address, request.has_gone = address_of(context), gone.is_set
+    request.address, request.has_gone, request.left = address_of(context), gone.is_set, gone.set
+    response, status = None, ()
     try:
-        answering = answer(gateway, caller, await _message(gateway, caller, context))
-        return await request_context.outlasting(answering, gone)
+        response = await answer(gateway, caller, await _message(gateway, caller, context))
     except Exception as error:
         status = error_status(error)
-    return await context.abort(*status)
+    if gone.is_set():
+        raise asyncio.CancelledError
+    return await context.abort(*status) if status else response
 
 
 async def _message(gateway: Gateway, caller: Caller, context: Any) -> bytes:

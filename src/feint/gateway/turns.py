@@ -3,7 +3,7 @@
 import asyncio
 import math
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
@@ -51,6 +51,65 @@ class Turn:
             self._over()
 
 
+Left = Callable[[], None] | None  # called where whoever waits for work is cancelled, None where nobody is
+
+
+class Place(asyncio.Future[None]):
+    """Place of one who waits for work.
+
+    A server may cancel whoever waits, as their client has gone. Work that has begun goes on all the same, and they wait
+    for its end: to hang up would buy work without a charge otherwise.
+
+    Args:
+        left: Called where whoever waits is cancelled; None where they are let go at once.
+        begun: Whether the work has begun.
+    """
+
+    def __init__(self, left: Left, *, begun: bool = False) -> None:
+        super().__init__()
+        self._left, self.begun = left, begun
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Let go whoever waits, unless they have to wait for the end of the work."""
+        if not self.begun or self._left is None:
+            return super().cancel(msg)
+        self._left()
+        return False
+
+    async def wait(self) -> None:
+        """Wait for the end of the work, and raise its error; `CancelledError` where it was let go."""
+        try:
+            await self
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or self.cancelled() or not self.done():
+                raise
+            task.uncancel()
+            self.result()
+
+    def follow(self, task: "asyncio.Task[None]") -> None:
+        """End as a task did."""
+        if task.cancelled():  # the loop ends
+            super().cancel()
+        elif (error := task.exception()) is not None:
+            self.set_exception(error)
+        else:
+            self.set_result(None)
+
+
+async def kept(work: Coroutine[Any, Any, None], left: Left) -> None:
+    """Wait for work, which is done to its end where whoever waits may be cancelled: then it is a task of its own."""
+    if left is None:
+        await work
+        return
+    place, task = Place(left, begun=True), asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(place.follow)
+    try:
+        await place.wait()
+    finally:
+        del task, place  # raised, an error holds this frame, which would hold it
+
+
 class TurnQueue(Generic[T]):
     """Queue of what is done together with all that comes in the same `Turn`; one that comes alone is done at once.
 
@@ -60,19 +119,19 @@ class TurnQueue(Generic[T]):
             without a quiet turn of the loop, 8 clients in closed loops become 2 and 6, and not 8 at once.
     """
 
-    def __init__(self, run: Callable[[Sequence[T]], Awaitable[None]], *, quiet: int = QUIET) -> None:
+    def __init__(self, run: Callable[[Sequence[T]], Coroutine[Any, Any, None]], *, quiet: int = QUIET) -> None:
         self._run, self._turn = run, Turn(self._begin, quiet=quiet)
-        self._waiting: list[tuple[T, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[T, Place]] = []
         self._running = set[asyncio.Task[None]]()
 
-    async def __call__(self, entry: T) -> None:
-        """Return when `entry` is done. Whoever is cancelled before the turn is over is left out."""
+    async def __call__(self, entry: T, left: Left = None) -> None:
+        """Return when `entry` is done. Whoever is cancelled before the turn is over is left out; then as in `Place`."""
         if not self._turn.enter():
-            await self._run([entry])
+            await kept(self._run([entry]), left)
             return
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append((entry, done))
-        await done
+        place = Place(left)
+        self._waiting.append((entry, place))
+        await place.wait()
 
     def _begin(self) -> None:
         """Begin to do what waits."""
@@ -82,23 +141,26 @@ class TurnQueue(Generic[T]):
             self._running.add(running)
             running.add_done_callback(self._running.discard)
 
-    async def _all(self, waiting: Sequence[tuple[T, asyncio.Future[None]]]) -> None:
-        waiting = [(entry, done) for entry, done in waiting if not done.done()]
-        results = [done for _, done in waiting]
+    async def _all(self, waiting: Sequence[tuple[T, Place]]) -> None:
+        waiting = [(entry, place) for entry, place in waiting if not place.done()]
+        places = [place for _, place in waiting]
+        for place in places:
+            place.begun = True
         try:
             if waiting:
                 await self._run([entry for entry, _ in waiting])
         except asyncio.CancelledError:  # the loop ends
-            for done in results:
-                done.cancel()
+            for place in places:
+                place.begun = False
+                place.cancel()
             raise
         except Exception as error:
-            for done in results:
-                if not done.done():
-                    done.set_exception(error)
-        for done in results:
-            if not done.done():
-                done.set_result(None)
+            for place in places:
+                if not place.done():
+                    place.set_exception(error)
+        for place in places:
+            if not place.done():
+                place.set_result(None)
 
 
 class Late(TimeoutError):

@@ -88,3 +88,21 @@ def linear_parameters(x: Any, targets: Tensor, *, strength: float, seed: int) ->
         weight[fitted] = torch.from_numpy(estimator.coef_).float()
         bias[fitted] = torch.from_numpy(estimator.intercept_).float()
     return weight, bias
+
+
+def ridge_parameters(x: Any, targets: Tensor, *, strength: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Fit a ridge regression of scikit-learn to the logarithms of soft targets, each row less its mean.
+
+    Args:
+        x: Features (N, D), an array or a sparse matrix.
+        targets: Rows (N, K) on the simplex; a share below 0.1 % counts as 0.1 %.
+        strength: Strength of the L2 regularization.
+        seed: Seed of the estimator.
+
+    Returns:
+        Weights (K, D) and biases (K,).
+    """
+    logits = targets.double().cpu().clamp_min(LEAST_SHARE).log()
+    estimator = require("sklearn.linear_model", "sklearn").Ridge(strength, random_state=seed)
+    estimator.fit(x, (logits - logits.mean(1, keepdim=True)).numpy())
+    return torch.from_numpy(estimator.coef_).float(), torch.from_numpy(estimator.intercept_).float()

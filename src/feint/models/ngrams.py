@@ -1,14 +1,15 @@
-"""Hashed n-grams of texts and token sequences, with TF-IDF weights, and a linear classifier of them."""
+"""Hashed n-grams of texts and token sequences, with TF-IDF weights, and linear classifiers of them."""
 
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feint._optional import require
-from feint.models.estimator_body import EstimatorBody, linear_parameters
+from feint.models.estimator_body import EstimatorBody, linear_parameters, ridge_parameters
 from feint.signature import Domain, Tokens
 
 BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
@@ -16,6 +17,8 @@ CHARACTERS = (4,)  # lengths of the n-grams of a text's bytes
 TOKENS = (1, 2, 3, 4)  # lengths of the n-grams of a sequence
 START = 32  # tokens at the start of a sequence that count with their position, too
 FEW_CLASSES = 16  # up to which the weights of 2^18 features are few
+INVERSE_STRENGTH = 300.0  # of the L2 regularization of a logistic regression, whose rows are of length 1
+STRENGTH = 0.01  # of the same in a ridge regression
 ROWS = 256  # inputs whose n-grams are in memory at once
 
 
@@ -29,13 +32,14 @@ class HashedNGrams(nn.Module):
     Args:
         domain: `Text` or `Tokens`.
         bits: Binary logarithm of the number of features.
+        words_only: Whether a text has no features but its words.
     """
 
     idf: Tensor
 
-    def __init__(self, domain: Domain, bits: int = 18) -> None:
+    def __init__(self, domain: Domain, bits: int = 18, *, words_only: bool = False) -> None:
         super().__init__()
-        self.domain, self.bits = domain, bits
+        self.domain, self.bits, self.words_only = domain, bits, words_only
         self.register_buffer("idf", torch.ones(2**bits))
 
     @property
@@ -53,7 +57,10 @@ class HashedNGrams(nn.Module):
         return (1 + count.clamp_min(1).log()) * self.idf[feature]
 
     def adapt(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Set the inverse document frequencies to those of inputs (N, L).
+        """Set the inverse document frequencies to those of inputs (N, L), and to 0 for a feature that none of them has.
+
+        What a model never saw would make the rest of a row shorter: of sentences of WikiText-2 a surrogate learns less
+        about reviews and short messages (docs/background/design/surrogates.md).
 
         Returns:
             How many features each row has (N,), and row after row these features and how often they occur.
@@ -65,7 +72,7 @@ class HashedNGrams(nn.Module):
             parts.append((there.sum(1), feature[there], count[there]))
         lengths, feature, count = (torch.cat(column) for column in zip(*parts, strict=True))
         present = torch.bincount(feature, minlength=self.features)
-        self.idf.copy_(((1 + len(x)) / (1 + present)).log() + 1)
+        self.idf.copy_(torch.where(present > 0, ((1 + len(x)) / (1 + present)).log() + 1, 0.0))
         return lengths, feature, count
 
     def counts(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,11 +97,13 @@ class HashedNGrams(nn.Module):
             yield start * _signed(BASE**2) + torch.arange(1, 1 + start.shape[1], device=x.device), present[:, :START]
         else:
             x = torch.where((x >= ord("A")) & (x <= ord("Z")), x + 32, x)
-            for n in CHARACTERS:
-                yield _windows(x, n), (x != 0).unfold(1, n, 1).all(2) if n <= x.shape[1] else x[:, :0].bool()
             words, there = _words(x)
             yield words, there
+            if self.words_only:
+                return
             yield words[:, :-1] * _signed(BASE) + words[:, 1:], there[:, 1:]
+            for n in CHARACTERS:
+                yield _windows(x, n), (x != 0).unfold(1, n, 1).all(2) if n <= x.shape[1] else x[:, :0].bool()
 
 
 class NGramClassifier(nn.Module, EstimatorBody):
@@ -103,11 +112,12 @@ class NGramClassifier(nn.Module, EstimatorBody):
     Args:
         domain: `Text` or `Tokens`.
         classes: Number K of classes.
+        words_only: Whether a text has no features but its words.
     """
 
-    def __init__(self, domain: Domain, classes: int) -> None:
+    def __init__(self, domain: Domain, classes: int, *, words_only: bool = False) -> None:
         super().__init__()
-        self.ngrams = HashedNGrams(domain, bits=18 if classes <= FEW_CLASSES else 14)
+        self.ngrams = HashedNGrams(domain, bits=18 if classes <= FEW_CLASSES else 14, words_only=words_only)
         self.weight = nn.Parameter(torch.zeros(self.ngrams.features, classes))
         self.bias = nn.Parameter(torch.zeros(classes))
 
@@ -118,19 +128,46 @@ class NGramClassifier(nn.Module, EstimatorBody):
         return F.embedding_bag(feature, self.weight, per_sample_weights=value, mode="sum") + self.bias
 
     def fit(self, x: Tensor, targets: Tensor, *, seed: int) -> None:
-        sparse = require("scipy.sparse", "sklearn")
+        weight, bias = self.parameters_for(self._sparse(x), targets, seed=seed)
+        with torch.no_grad():
+            self.weight.copy_(weight.T)
+            self.bias.copy_(bias)
+
+    def parameters_for(self, features: Any, targets: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+        """Return weights (K, D) and biases (K,) fitted to soft targets (N, K) of sparse features (N, D)."""
+        return linear_parameters(features, targets, strength=INVERSE_STRENGTH, seed=seed)
+
+    def _sparse(self, x: Tensor) -> Any:
+        """Return the values of the features of inputs (N, L), (N, 2^bits), after adapting to these inputs."""
         lengths, feature, count = self.ngrams.adapt(x)
         value = self.ngrams.weights(feature, count)
         row = torch.arange(len(x), device=x.device).repeat_interleave(lengths)
         value /= torch.zeros(len(x), device=x.device).index_add_(0, row, value.square()).sqrt()[row]
         rows = F.pad(lengths.cumsum(0), (1, 0))
         parts = (value.cpu().numpy(), feature.cpu().numpy(), rows.cpu().numpy())
-        weight, bias = linear_parameters(
-            sparse.csr_matrix(parts, (len(x), self.ngrams.features)), targets, strength=300.0, seed=seed
-        )
-        with torch.no_grad():
-            self.weight.copy_(weight.T)
-            self.bias.copy_(bias)
+        return require("scipy.sparse", "sklearn").csr_matrix(parts, (len(x), self.ngrams.features))
+
+
+class WordClassifier(NGramClassifier):
+    """Linear classifier of the words of a text: a ridge regression on logarithms of probabilities.
+
+    Of a linear victim these are linear in its words, so that probabilities teach more than their labels, even if all
+    labels are the same: from 5,000 sentences of WikiText-2, of which a classifier of spam calls 0.4 % spam, the copy
+    agrees with it on 95.8 % of messages, a logistic regression on 91.3 %, where one answer for all agrees on 88.1 %.
+    Of labels alone it is a logistic regression, which learns more of them (82.9 and 78.7 % of reviews of IMDB).
+
+    Args:
+        domain: `Text`.
+        classes: Number K of classes.
+    """
+
+    def __init__(self, domain: Domain, classes: int) -> None:
+        super().__init__(domain, classes, words_only=True)
+
+    def parameters_for(self, features: Any, targets: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+        if (targets.max(1).values == 1).all():
+            return super().parameters_for(features, targets, seed=seed)
+        return ridge_parameters(features, targets, strength=STRENGTH, seed=seed)
 
 
 @cache

@@ -1,5 +1,6 @@
 """Marks that a model or its answers carry: wrong labels by which copies are recognised."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import torch
 from feint.data import Split
 from feint.defenses.boundary import ClassFeatureWatermark, MarginWatermark
 from feint.defenses.served_mark import ROWS
-from feint.errors import BadInput
+from feint.errors import BadInput, BadRecipe
 from feint.ledger import Account
 from feint.ownership.mark import Mark
 from feint.recipes.store import Weights
@@ -32,6 +33,24 @@ def trained_mark(recipe: Watermark, inputs: Split, classes: int) -> Mark:
     """
     chosen, labels = recipe.triggers(inputs, classes)
     return Mark.of(TRAINED, chosen.domain, classes, chosen.inputs(), labels)
+
+
+def require_own(recipe: Watermark) -> None:
+    """Check that another owner of the same inputs would have another mark.
+
+    Raises:
+        BadRecipe: They would have the same one by the same words, and be claimed.
+    """
+    if recipe.draw == type(recipe).draw:
+        raise BadRecipe(
+            f"{type(recipe).__name__} with draw={recipe.draw}, as another owner of the same inputs may have it",
+            "a number of your own", f"choose draw={secrets.randbits(48)}",
+        )  # fmt: skip
+    if isinstance(recipe, ClassFeatureWatermark) and recipe.target is not None:
+        raise BadRecipe(
+            f"ClassFeatureWatermark with one label, {recipe.target}, as another owner of the outliers may have it",
+            "a label for each of their classes, by draw", "choose target=None",
+        )  # fmt: skip
 
 
 def marked_answers(account: Account, domain: Domain, classes: int) -> Mark:

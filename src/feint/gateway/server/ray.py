@@ -1,6 +1,7 @@
 """Gateway on Ray Serve, over REST: stateless replicas, which decide as one through their shared ledger."""
 
 import asyncio
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from feint.errors import BadRecipe, FeintError, one_line
 from feint.gateway import routes
 from feint.gateway.dashboard import page
 from feint.gateway.redaction import address, redacted
-from feint.gateway.request_context import outlasting
 from feint.gateway.server.bootstrap import load
 from feint.gateway.settings_file import read
 from feint.gateway.stores import store_class
@@ -52,6 +52,7 @@ class Replica:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._app: ASGIApp | None = None
+        self._under_way = set[asyncio.Future[None]]()  # a loop alone would let go of them
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -59,7 +60,28 @@ class Replica:
         elif self._app is not None:
             gone = asyncio.Event()  # set as Ray Serve cancels what nobody waits for
             extensions = {**scope.get("extensions", {}), routes.HAS_GONE: gone.is_set}
-            await outlasting(self._app({**scope, "extensions": extensions}, receive, send), gone)
+            await self._outlasting(self._app({**scope, "extensions": extensions}, receive, send), gone)
+
+    async def _outlasting(self, work: Awaitable[None], gone: asyncio.Event) -> None:
+        """Wait for the handling of a request, which goes on where its client has gone.
+
+        Args:
+            work: The handling.
+            gone: Set where whoever waits is cancelled.
+
+        Raises:
+            CancelledError: No one waits for it.
+        """
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            gone.set()
+            raise
+        finally:
+            del task  # raised, its error holds this frame, which would hold it
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

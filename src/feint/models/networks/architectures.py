@@ -15,7 +15,7 @@ from feint.models.forests import BoostedTrees, RandomForest
 from feint.models.networks.convolutional import Body, lenet, vgg16
 from feint.models.networks.dense import linear, mlp, mlp20, one_vs_rest
 from feint.models.networks.residual import cifar_resnet, mirrored, resnet, resnet9, wide_resnet
-from feint.models.ngrams import NGramClassifier
+from feint.models.ngrams import NGramClassifier, WordClassifier
 from feint.models.preprocessing import Preprocessing, features, values
 from feint.models.sequences import SequenceCNN
 from feint.models.tree import Tree
@@ -45,6 +45,11 @@ def random_forest(inputs: Preprocessing, classes: int) -> nn.Module:
 def ngrams(inputs: Preprocessing, classes: int) -> nn.Module:
     """Return a linear classifier of hashed n-grams, which scikit-learn fits."""
     return NGramClassifier(inputs.domain, classes)
+
+
+def words(inputs: Preprocessing, classes: int) -> nn.Module:
+    """Return a linear classifier of the words of a text, which scikit-learn fits."""
+    return WordClassifier(inputs.domain, classes)
 
 
 def textcnn(inputs: Preprocessing, classes: int) -> nn.Module:
@@ -96,6 +101,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mlp20": Architecture(mlp20),
     "mlp": Architecture(mlp),
     "ngrams": Architecture(ngrams, (Tokens, Text), preprocessing=values, at_once=True),
+    "words": Architecture(words, (Text,), preprocessing=values, at_once=True),
     "textcnn": Architecture(textcnn, (Tokens, Text), preprocessing=values),
     "lenet": _of_images(lenet),
     "resnet9_16": _of_images(resnet9(16)),
