@@ -45,6 +45,17 @@ def text_surrogates() -> str:
     return grid(rows)
 
 
+def large_images() -> str:
+    """Return the table of what each surrogate of large images learns, and in which time."""
+    rows = [["Surrogate", "Steps of a batch", "Optimizer", "Accuracy", "Fidelity", "Processor seconds"]]
+    for row in sorted(rows_of("large_images"), key=lambda row: row["processor_seconds"]):
+        rows.append([
+            f"`{row['surrogate']}`", f"{row['steps']:,} of {row['batch']}", row["optimizer"],
+            f"{row['stealer_accuracy']:.1%}", f"{row['fidelity']:.1%}", f"{row['processor_seconds']:,}",
+        ])  # fmt: skip
+    return grid(rows)
+
+
 def equations() -> str:
     """Return the table of equation solving on undefended victims, beside the least number of queries possible."""
     heads = "Victim|Data|Attack|Queries|The least|Seeds|Relative error|Fidelity|on random inputs"
@@ -166,6 +177,7 @@ TABLES = {
     "recipes": recipes,
     "models": models,
     "text_surrogates": text_surrogates,
+    "large_images": large_images,
     "equations": equations,
     "equations_defended": equations_defended,
     "near_copies": near_copies,

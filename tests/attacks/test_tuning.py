@@ -95,7 +95,7 @@ def test_nothing_to_tune_is_refused():
         (Pixels((30,)), "logistic", {"boosted_trees", "mlp"}),
         (Pixels((1, 8, 8)), "linear", {"lenet", "mlp"}),
         (Pixels((3, 32, 32)), "linear", {"lenet", "resnet9_32"}),
-        (Pixels((3, 48, 192)), "linear", {"lenet"}),
+        (Pixels((3, 48, 192)), "linear", {"lenet", "resnet9_32_shrunk"}),
         (Text(200), "ngrams", {"words", "textcnn"}),
         (Tokens(64, 257), "ngrams", {"textcnn"}),
     ],

@@ -19,6 +19,7 @@ PARAMETERS = {  # He et al. 2016 (0.27, 0.46, 0.85 M), Ma et al. 2021 (11.17, 23
     "resnet9_16": 153_872,
     "resnet9_32": 611_872,
     "resnet9_32_mirrored": 611_872,
+    "resnet9_32_shrunk": 611_872,
     "resnet20": 269_722,
     "resnet32": 464_154,
     "resnet56": 853_018,
@@ -142,6 +143,18 @@ def test_a_mirrored_network_answers_with_the_mean_of_both_images():
         mean = (plain.eval()(x).softmax(-1) + plain(x.flip(-1)).softmax(-1)) / 2
     torch.testing.assert_close(z.exp(), mean)
     torch.testing.assert_close(z, model(x.flip(-1)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((3, 224, 224), (32, 32)), ((1, 48, 192), (16, 64)), ((3, 20, 24), (20, 24))], ids=str
+)
+def test_a_shrunk_network_sees_the_means_of_areas(shape, size):
+    model, plain = Network("resnet9_32_shrunk", shape, 5).build(2), Network("resnet9_32", (shape[0], *size), 5).build(2)
+    x = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    height, width = shape[1] // size[0], shape[2] // size[1]
+    areas = x.unflatten(3, (size[1], width)).unflatten(2, (size[0], height)).mean((3, 5))
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(x), plain.eval()(areas))
 
 
 def test_a_mirrored_network_is_trained_on_single_images():

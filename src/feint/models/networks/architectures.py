@@ -14,7 +14,7 @@ from feint.models.estimator_body import LogisticRegression
 from feint.models.forests import BoostedTrees, RandomForest
 from feint.models.networks.convolutional import Body, lenet, vgg16
 from feint.models.networks.dense import linear, mlp, mlp20, one_vs_rest
-from feint.models.networks.residual import cifar_resnet, mirrored, resnet, resnet9, wide_resnet
+from feint.models.networks.residual import cifar_resnet, mirrored, resnet, resnet9, shrunk, wide_resnet
 from feint.models.ngrams import NGramClassifier, WordClassifier
 from feint.models.preprocessing import Preprocessing, features, values
 from feint.models.sequences import SequenceCNN
@@ -106,6 +106,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "lenet": _of_images(lenet),
     "resnet9_16": _of_images(resnet9(16)),
     "resnet9_32": _of_images(resnet9(32)),
+    "resnet9_32_shrunk": _of_images(shrunk(resnet9(32))),
     "resnet9_32_mirrored": _of_images(mirrored(resnet9(32))),
     "resnet20": _of_images(cifar_resnet(20)),
     "resnet32": _of_images(cifar_resnet(32)),
