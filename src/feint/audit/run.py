@@ -172,7 +172,7 @@ def _run(
     announce.samples(samples)
     accuracy = check_accuracy(
         victim, samples.labelled, expected=request.expected, classes=samples.classes, place=request.place,
-        data=request.data,
+        data=request.data, label=request.label,
     )  # fmt: skip
     announce.accuracy(accuracy)
     p = victims.answers(victim, samples.judge)
