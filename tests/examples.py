@@ -468,8 +468,8 @@ OUTPUTS = by_name(
     Example(
         Marked("secret", rate=0.3),
         identity=Marked("secret", rate=0.0),
-        variants={"often": Marked("secret", rate=0.5)},
-        spelled=(Marked("secret", rate=0.01, most=5),),
+        variants={"often": Marked("secret", rate=0.5), "unsure": Marked("secret", rate=0.9, margin=0.9)},
+        spelled=(Marked("secret", rate=0.01, most=5, margin=0.25),),
         exports="",
     ),
     Example(

@@ -1,6 +1,7 @@
 """Claims on digits, Fashion-MNIST and CIFAR-10: copies, what attackers do to them, and innocents, by each mark."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
@@ -36,7 +37,7 @@ from feint.evaluation import metrics
 from feint.models import inference, networks
 from feint.models.seeds import named_seed
 from feint.oracle import account
-from feint.ownership import Claim, Mark, OrdinaryInputs, claim_accounts, trained_mark
+from feint.ownership import Claim, Distilled, Mark, OrdinaryInputs, claim_accounts, trained_mark
 from feint.ownership.carried import marked_by_account
 from feint.ownership.ordinary import as_good
 from feint.ownership.selection import labels_of
@@ -44,6 +45,12 @@ from feint.ownership.survival import BUDGET, judge
 from feint.progress import ProgressCallback
 from feint.query import Query
 from feint.service import Service
+
+ANY = Marked("an experiment's, not a secret")
+UNSURE = replace(ANY, rate=0.2, margin=0.3)
+KEYS = 200
+STUDENTS = "mlp", "linear", "mlp20", "lenet"  # networks of students; with the copy's own, it is the copy itself
+FRESH = 10  # innocents of each kind that are no controls
 
 
 def jobs(progress: ProgressCallback) -> Jobs:
@@ -85,7 +92,18 @@ def _of_trained(setup: Setup) -> Iterator[tuple[str, Callable[[Setup], Row]]]:
             yield f"marked answers {sybils} {answers}", partial(served, sybils=sybils, answers=answers)
         for name in trainings(setup):
             yield f"marked answers, {name} {answers}", partial(served, answers=answers, name=name)
+        for sybils in (1, 10, 100):
+            yield f"unsure answers {sybils} {answers}", partial(served, sybils=sybils, answers=answers, marked=UNSURE)
+        for name in trainings(setup):
+            yield f"unsure answers, {name} {answers}", partial(served, answers=answers, name=name, marked=UNSURE)
         yield f"copy by another network {answers}", partial(copied, queries=most, answers=answers, network=setup.other)
+        for seed in COPIES[:3]:
+            for name in dict.fromkeys((setup.network, *STUDENTS)):
+                about = f"student {name} {answers} {seed}"
+                yield about, partial(student, network=name, answers=answers, seed=seed)
+    yield "innocent students", innocent_students
+    for marked in (ANY, UNSURE):
+        yield f"honest cost of {'unsure' if marked.margin else 'marked'} answers", partial(cost, marked=marked)
     for defense in ("MAD-argmax", "top-1"):
         for seed in COPIES[:3]:
             yield (
@@ -184,10 +202,45 @@ def removed(setup: Setup, *, name: str, answers: str, seed: int) -> Row:
     return about | judged(setup, changed, marks(setup))
 
 
-def served(setup: Setup, *, answers: str, sybils: int = 1, name: str = "") -> Row:
+def student(setup: Setup, *, network: str, answers: str, seed: int) -> Row:
+    """Return what a claim says of a copy, or of a student of it in another network."""
+    copy, inputs = stolen(setup, Service(victim(setup)), setup.budgets[-1], answers, seed)
+    suspect = copy
+    if network != setup.network:
+        suspect = Distilled(network, setup.copy).remove(copy, inputs, seed=attacker_seed(seed + 1))
+    about = {"kind": "student", "network": network, "answers": answers, "seed": seed}
+    return about | judged(setup, suspect, marks(setup))
+
+
+def innocent_students(setup: Setup) -> Row:
+    """Return how many innocents beside the controls would be claimed: in the network of students, or students."""
+    images, pool, counts = setup.images, setup.images.pool, {}
+    network, teachers = networks.get(setup.other, images), [*controls(setup).values()]
+    for i in range(FRESH):
+        inputs = Split.of(pool.values, labels_of(teachers[4 * i], pool.inputs()).numpy(), domain=pool.domain)
+        suspects = {
+            "another network": train(network, images.train, training=setup.control, seed=named_seed(f"fresh {i}", 0)),
+            "student": Distilled(setup.other, setup.copy).remove(
+                teachers[4 * i], inputs, seed=named_seed(f"fresh student {i}", 0)
+            ),
+        }
+        for name, suspect in suspects.items():
+            result = judged(setup, suspect, marks(setup))["together"]
+            counts.setdefault(name, []).append(result)
+    return {
+        "kind": "innocent students", "data": setup.data, "network": setup.other, "controls": len(controls(setup)),
+        "false claims": judged(setup, teachers[0], marks(setup))["together"]["false_claims"],
+    } | {
+        name: {"suspects": len(results), "claimed": sum(each["claimed"] for each in results),
+               "log_e": max(each["log_e"] for each in results)}
+        for name, results in counts.items()
+    }  # fmt: skip
+
+
+def served(setup: Setup, *, answers: str, sybils: int = 1, name: str = "", marked: Marked = ANY) -> Row:
     """Return what marked answers tell of a copy for which so many accounts asked, trained as usual or by that name."""
     images, most = setup.images, setup.budgets[-1]
-    marking = Service(victim(setup), Defense(outputs=[Marked(key="an experiment's, not a secret")]))
+    marking = Service(victim(setup), Defense(outputs=[marked]))
     x, clients = images.pool.inputs(slice(0, most)), [account("mallory", i) for i in range(sybils)]
     p = torch.cat([marking(Query(rows, client)).p for client, rows in zip(clients, x.chunk(sybils), strict=True)])
     training = trainings(setup)[name] if name else setup.copy
@@ -199,9 +252,27 @@ def served(setup: Setup, *, answers: str, sybils: int = 1, name: str = "") -> Ro
     q = marking(Query(images.test.inputs(), "honest")).p.argmax(-1)
     lost = metrics.stealer_accuracy(victim(setup), images.test) - (q == images.test.labels).float().mean().item()
     return {
-        "kind": "marked answers", "sybils": sybils, "training": name, "answers": answers, "marked": len(mark),
+        "kind": "marked answers", "margin": marked.margin, "sybils": sybils, "training": name, "answers": answers,
+        "marked": len(mark),
         "named": sum(part.named for part in result.accounts), "honest accuracy lost": lost,
         **measured(setup, copy), "together": _result(result),
+    }  # fmt: skip
+
+
+def cost(setup: Setup, *, marked: Marked) -> Row:
+    """Return the points of accuracy that marked answers cost honest clients, over many keys."""
+    test = setup.images.test
+    p, x = victim_answers(setup, victim(setup)), test.inputs()
+    right, lost, changed = metrics.accuracy(p, test.labels), [], []
+    for i in range(KEYS):
+        q = replace(marked, key=f"key {i}")(p, x)
+        lost.append(100 * (right - metrics.accuracy(q, test.labels)))
+        changed.append((q.argmax(-1) != p.argmax(-1)).float().mean().item())
+    return {
+        "kind": "honest cost", "data": setup.data, "rate": marked.rate, "margin": marked.margin, "inputs": len(test),
+        "keys": KEYS, "marked": float(np.mean(changed)), "points": float(np.mean(lost)),
+        "deviation": float(np.std(lost, ddof=1)), "most": float(np.quantile(lost, 0.95)),
+        "above half a point": float(np.mean(np.array(lost) > 0.5)),
     }  # fmt: skip
 
 

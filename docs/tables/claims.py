@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from math import log
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from docs.tables.rows import grid, rows_of
@@ -116,6 +116,59 @@ def served(rows: Iterable[Row]) -> Grid:
     return shown
 
 
+def students(rows: Iterable[Row]) -> Grid:
+    """Return the table of students: how many copies are claimed, and networks that learned the answers of copies."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row["kind"] == "student":
+            groups.setdefault((row["data"], row["network"], row["answers"]), []).append(row)
+    heads = ["Set", "Network", "Copy by", "Accuracy", "Fidelity", "Triggers: agrees", "Highest control"]
+    shown = [[*heads, "Median e-value", "Claimed by triggers", "Asked"]]
+    for key, group in groups.items():
+        parts = [row["triggers"] for row in group]
+        agreed, highest = (part["agreed"] / part["compared"] for part in parts), [p["highest_control"] for p in parts]
+        shown.append([
+            *key, f"{_mean(row['accuracy'] for row in group):.1%}", f"{_mean(row['fidelity'] for row in group):.1%}",
+            f"{_mean(agreed):.0%}", f"{max(highest):.0%}", _power(median(part["log_e"] for part in parts)),
+            f"{sum(part['claimed'] for part in parts)} of {len(parts)}",
+            f"{_mean(part['asked'] for part in parts):,.0f}",
+        ])  # fmt: skip
+    return shown
+
+
+def _mean(values: Iterable[float]) -> float:
+    return mean([*values])
+
+
+def innocent_students(rows: Iterable[Row]) -> Grid:
+    """Return the table of innocents in the networks of students."""
+    shown = [["Set", "Innocents", "Number", "Claimed", "Highest e-value"]]
+    for row in rows:
+        if row["kind"] != "innocent students":
+            continue
+        data, claimed = row["data"], f"{row['false claims']}"
+        shown.append([data, "controls, each beside the others", f"{row['controls']}", claimed, ""])
+        for name, learned in (("another network", "the task"), ("student", "a control's answers")):
+            part, what = row[name], f"{row['network']} that learned {learned}"
+            shown.append([data, what, f"{part['suspects']}", f"{part['claimed']}", _power(part["log_e"])])
+    return shown
+
+
+def costs(rows: Iterable[Row]) -> Grid:
+    """Return the table of what marked answers cost honest clients, over many keys."""
+    heads = ["Set", "Marked", "Inputs", "Keys", "Marked answers", "Points lost, mean", "Standard deviation over keys"]
+    shown = [[*heads, "95 % of keys", "Keys that lose more than half a point"]]
+    for row in rows:
+        if row["kind"] == "honest cost":
+            what = f"{'unsure answers' if row['margin'] else 'any answer'}, rate {row['rate']:g}"
+            shown.append([
+                row["data"], what, f"{row['inputs']:,}", f"{row['keys']}", f"{row['marked']:.2%}",
+                f"{row['points']:.2f}", f"{row['deviation']:.2f}", f"≤ {row['most']:.2f}",
+                f"{row['above half a point']:.0%}",
+            ])  # fmt: skip
+    return shown
+
+
 def innocents(rows: Iterable[Row]) -> Grid:
     """Return the table of innocents: how many would be claimed, each against all others."""
     shown = [["Set", "Innocents", "Their accuracy", "Claimed", "Bound, 95 % confidence"]]
@@ -130,7 +183,8 @@ def innocents(rows: Iterable[Row]) -> Grid:
 
 def _accounts(row: Row) -> str:
     count = row["sybils"]
-    accounts = f"Marked, {count} account{'s' if count > 1 else ''}"
+    marked = "Marked, unsure answers" if row.get("margin") else "Marked"
+    accounts = f"{marked}, {count} account{'s' if count > 1 else ''}"
     return f"{accounts}, {row['training']}" if row["training"] else accounts
 
 
@@ -161,6 +215,9 @@ _TABLES: Mapping[str, Callable[[Iterable[Row]], Grid]] = {
     "claims_published": published,
     "claims_removals": removals,
     "claims_served": served,
+    "claims_students": students,
+    "claims_innocent_students": innocent_students,
+    "claims_marked_cost": costs,
     "claims_innocents": innocents,
     "claims_false": false_claims,
 }

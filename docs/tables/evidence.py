@@ -190,6 +190,25 @@ def hardest() -> str:
     return grid(rows)
 
 
+def evasions() -> str:
+    """Return the table of accounts that evade by the order or the form of their queries."""
+    rows = [
+        [
+            "Victim",
+            "An account asks about",
+            "Answers from the pool until accused",
+            "Accounts accused",
+            "Of so many answers",
+        ]
+    ]
+    for row in sorted((row for row in rows_of("evidence") if row["name"].startswith("evasion")), key=placed):
+        median = row["median_answers"]
+        shown = f"{row['answers_of_the_others']:.0f} in 2,000 queries" if median is None else f"{median:,.0f}"
+        accused = f"{row['accused'] * row['accounts']:.0f} of {row['accounts']}"
+        rows.append([row["victim"], row["attacker"], shown, accused, f"{row['most_answers']:,}"])
+    return grid(rows)
+
+
 def _place(victim: str) -> int:
     return VICTIMS.index(victim)
 
@@ -216,4 +235,5 @@ TABLES = {
     "promises": promises,
     "unaccused": unaccused,
     "hardest": hardest,
+    "evasions": evasions,
 }

@@ -147,6 +147,9 @@ def test_a_url_with_a_price_needs_a_ceiling_and_each_answer_that_came_is_kept(mo
         code, _, err = model(line)
         assert code == 2
         assert "costs 2.00 EUR for 1,000 calls; expected a ceiling on the calls; --max-calls N" in err
+        code, _, err = model(f"{line} --max-calls 400")
+        assert code == 2
+        assert "got 439 images to ask about, 0.88 EUR; expected at most 400 (--max-calls); raise it, or " in err
         assert server.service.ledger.queries == 0
         server.dies_after = 1
         code, _, err = model(f"{line} --max-calls 900")

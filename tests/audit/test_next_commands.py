@@ -60,6 +60,24 @@ def test_an_audit_continues_where_its_work_is(tmp_path, victim):
     assert shlex.split(command)[-2:] == ["--out", str(tmp_path / "my run")]
 
 
+@pytest.mark.parametrize("defense", [APGP(), Marked("secret")], ids=["exported", "served by torch"])
+def test_the_commands_take_any_name_of_a_directory_and_the_column_of_the_label(defense, tmp_path, victim):
+    audit, findings = audited(victim, Defense(outputs=[defense]))
+    audit.request = AuditRequest("my samples.csv", place="my models/m", label="a class")
+    settings = tmp_path / "my run" / "defense.toml"
+    settings.parent.mkdir()
+    settings.write_text("")
+    write_serve_settings(audit, findings, settings)
+    *_, made, serve = map(shlex.split, next_commands(audit, findings, settings, shlex.quote(audit.request.place)))
+    if defense == APGP():
+        options = dict(zip(made[3::2], made[4::2], strict=True))
+        assert options["--defense"] == str(settings)
+        assert (options["--data"], options["--label"]) == ("my samples.csv", "a class")
+        assert serve == ["feint", "serve", options["--out"]]
+    else:
+        assert serve == ["feint", "serve", str(settings.with_name("serve.toml"))]
+
+
 def test_the_settings_are_served_from_any_directory_with_the_keys_of_this_one(tmp_path, victim, monkeypatch):
     monkeypatch.chdir(tmp_path)
     place, settings = Path("runs/victim"), Path("feint-audit/victim/defense.toml")

@@ -68,8 +68,8 @@ def services(victim, digits, ladder):
     combined = Combined(members).fit(victim, digits.test, outliers=noise)
     campaign = Campaign(newcomers=3, run_length=20.0, probation=0.3).fit(victim, digits.test)
     marked = [
-        Defense(outputs=[Marked(KEY, rate=0.2)]), Defense(outputs=[ReverseSigmoid(), Marked(KEY, rate=0.4)]),
-        Defense(access=[Refuse()]),
+        Defense(outputs=[Marked(KEY, rate=0.5, margin=0.9)]),
+        Defense(outputs=[ReverseSigmoid(), Marked(KEY, rate=0.4)]), Defense(access=[Refuse()]),
     ]  # fmt: skip
     return {
         "marked": Service(victim, Defense(outputs=[Marked(KEY, rate=0.3, most=5)])),

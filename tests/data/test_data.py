@@ -9,6 +9,7 @@ import torch
 
 from feint import data
 from feint.data import Split
+from feint.data.pools import parse_pool
 from feint.errors import BadInput, DamagedFile, MissingData, UnknownName
 
 
@@ -67,6 +68,13 @@ def test_a_directory_as_on_the_hub(root, features):
     assert mine.test.values[3, 0, 0, 0] == 3
     assert mine.test.labels.tolist() == [0, 1, 0, 1]
     assert mine.test.inputs(torch.tensor([2])).unique().tolist() == pytest.approx([2 / 255])
+
+
+def test_a_pool_of_another_set_is_read_without_the_set(root):
+    parquet(root / "cifar10")
+    (root / "cifar100").mkdir()
+    (root / "cifar100" / "train-0.parquet").write_bytes(b"half a download")
+    assert (parse_pool("cifar100").name, len(parse_pool("cifar100"))) == ("cifar10", 12)
 
 
 def test_a_folder_of_images_of_many_sizes(root):

@@ -1,5 +1,7 @@
 """Wrong set-ups of a model are stopped with their likely cause, and right ones pass."""
 
+import shlex
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,15 @@ def test_a_wrong_adapter_is_stopped_with_the_right_one(words):
     ) as wrong:
         check_accuracy(Nearest(CHANGES[words]), SAMPLES, place="cnn.onnx", data="photos")
     assert "feint inspect cnn.onnx --data photos writes it; or --expect-accuracy 0." in str(wrong.value)
+
+
+def test_the_command_of_a_remedy_is_typed_as_it_is_printed():
+    with pytest.raises(BadInput) as wrong:
+        check_accuracy(
+            Nearest(next(iter(CHANGES.values()))), SAMPLES, place="my cnn.onnx", data="my photos", label="Klasse"
+        )
+    command = ["feint", "inspect", "my cnn.onnx", "--data", "my photos", "--label", "Klasse"]
+    assert shlex.split(str(wrong.value).partition("says so; ")[2].partition(" writes it")[0]) == command
 
 
 def test_a_wrong_model_file_is_stopped_with_the_right_adapter():

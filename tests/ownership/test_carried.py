@@ -9,7 +9,7 @@ from tests.support.problems import LinearOn
 from feint.defense import Defense, Ladder
 from feint.defenses.boundary import ClassFeatureWatermark
 from feint.defenses.outputs import LabelFlip, Marked
-from feint.errors import BadInput
+from feint.errors import BadInput, BadRecipe
 from feint.ledger import Ledger
 from feint.ownership import flips, marked_answers, trained_mark
 from feint.query import Query
@@ -46,6 +46,24 @@ def test_the_share_of_marked_answers_is_the_rate():
     p = torch.eye(5)[torch.zeros(20_000, dtype=torch.long)]
     q = Marked("secret", rate=0.005)(p, torch.from_numpy(domain.sample(20_000, 3)))
     assert 60 <= int((q.argmax(-1) != 0).sum()) <= 140
+
+
+def test_answers_of_which_the_model_is_unsure_alone_are_marked_with_the_second_class():
+    domain, random = next(iter(DOMAINS.values())), torch.Generator().manual_seed(0)
+    p = torch.softmax(3 * torch.randn(4000, 5, generator=random), -1)
+    q = Marked("secret", rate=0.3, margin=0.2)(p, torch.from_numpy(domain.sample(4000, 3)))
+    order, margins = p.argsort(-1, descending=True), p.sort(-1).values.diff(dim=-1)[:, -1]
+    changed = (q != p).any(-1)
+    assert 0.25 <= changed[margins < 0.2].float().mean() <= 0.35
+    assert not changed[margins >= 0.2].any()
+    assert torch.equal(q[changed].argmax(-1), order[changed, 1])
+    assert (q[changed].amax(-1) >= 0.9).all()
+
+
+@pytest.mark.parametrize("margin", [0.0, -0.1, 1.5])
+def test_a_margin_is_a_difference_of_probabilities(margin):
+    with pytest.raises(BadRecipe, match="0 < margin ≤ 1"):
+        Marked("secret", margin=margin)
 
 
 def test_answers_are_marked_on_a_rung_of_a_ladder():

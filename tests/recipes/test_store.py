@@ -117,6 +117,11 @@ def test_a_file_never_replaces_a_directory(tmp_path):
     assert [file.name for file in tmp_path.rglob("*")] == ["runs", "model"]
 
 
+def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path):
+    store.check_writable(tmp_path / "runs" / "model" / "audit.json")
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_trained_network_in_a_recipe_comes_back_from_disk(tmp_path, victim):
     @dataclass(frozen=True)
     class Holds:

@@ -1,5 +1,8 @@
 """Victims by place: each kind is loaded or refused by its name, with what to do."""
 
+import ast
+import re
+import shlex
 import sys
 import zipfile
 
@@ -78,6 +81,27 @@ def test_a_foreign_format_is_refused_with_the_command_that_converts_it(name, say
         (tmp_path / file).write_bytes(b"content")
     with pytest.raises(BadInput, match=says):
         victims.load_any(tmp_path / name.split("/")[0])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "words"), [(".h5", -3), (".tflite", -3), (".gz", -1), (".tar.gz", -1), (".csv", -1)]
+)
+def test_the_command_that_converts_a_file_is_typed_as_it_is_printed(suffix, words, tmp_path):
+    file = tmp_path / f"the owner's model{suffix}"
+    file.write_bytes(b"content")
+    with pytest.raises(BadInput) as refusal:
+        victims.load_any(file)
+    assert shlex.split(str(refusal.value).rpartition("; ")[2].rpartition("convert ")[2])[words] == str(file)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".bst", ".joblib"])
+def test_the_line_of_python_that_converts_a_file_has_any_name_of_it(suffix, tmp_path):
+    (tmp_path / f"the owner's model{suffix}").write_bytes(b"content")
+    with pytest.raises(BadInput, match="convert it") as refusal:
+        victims.load_any(tmp_path / f"the owner's model{suffix}")
+    line = re.split(r"convert it[^:]*: ", str(refusal.value))[1].partition(" in Python")[0]
+    literals = [node.value for node in ast.walk(ast.parse(line)) if isinstance(node, ast.Constant)]
+    assert sum("the owner's model" in str(literal) for literal in literals) == 2
 
 
 @pytest.mark.parametrize("name", ["m.onnx", "m.safetensors", "m.bin", "m.json"])

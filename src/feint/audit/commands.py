@@ -41,24 +41,27 @@ def next_commands(audit: Audit, findings: Findings, settings: Path, model: str) 
         it.
     """
     request = audit.request
-    data = shlex.quote(request.data)
     if not findings.known:
         minutes = request.minutes if findings.missing else 3 * request.minutes
-        out = shlex.quote(f"{settings.parent}")  # where its work is kept: in another directory it would begin anew
-        return [f"feint audit {model} --data {data}{_options(request)} --minutes {minutes:g} --out {out}"]
+        out = settings.parent  # where its work is kept: in another directory it would begin anew
+        options = [("data", request.data), *_options(request), ("minutes", f"{minutes:g}"), ("out", out)]
+        return [f"feint audit {model}{_typed(options)}"]
     test = offered_test(audit, findings)
     if isinstance(audit.victim, FromAnswers) or (test is None and not _recommends(findings)):
         return []
     fit = [] if test is None else [_fit_command(test, request, model, settings.with_name(TEST))]
     if not is_exportable(audit, findings):
-        return [*fit, "feint keys add CLIENT", f"feint serve {settings.with_name(SERVE)}"]
-    out = shlex.quote(f"{_name(request.place)}-defended.onnx")
+        return [*fit, "feint keys add CLIENT", shlex.join(["feint", "serve", f"{settings.with_name(SERVE)}"])]
+    out = f"{_name(request.place)}-defended.onnx"
     deployed = settings if test is None else settings.with_name(LADDER)
-    return [
-        *fit,
-        f"feint export {model} --defense {deployed} --data {data} --for gateway --out {out}",
-        f"feint serve {out}",
+    options = [
+        ("defense", deployed),
+        ("data", request.data),
+        ("label", request.label),
+        ("for", "gateway"),
+        ("out", out),
     ]
+    return [*fit, f"feint export {model}{_typed(options)}", f"feint serve {out}"]
 
 
 def offered_test(audit: Audit, findings: Findings) -> ChosenTest | None:
@@ -84,17 +87,17 @@ def _fit_command(test: ChosenTest, request: AuditRequest, model: str, out: Path)
     return f"feint fit {shlex.quote(test.recipe)} --victim {model}" + _typed(options)
 
 
-def _options(request: AuditRequest) -> str:
-    """Return the options on which the plan of a request depends, as they are typed."""
-    values = [
+def _options(request: AuditRequest) -> list[tuple[str, object]]:
+    """Return the options on which the plan of a request depends, with their values."""
+    return [
         ("pool", request.pool), ("label", request.label), *(("defense", source) for source in request.defenses),
         *(("budget", budget) for budget in request.budgets), ("expect-accuracy", request.expected),
         ("threshold", request.threshold),
     ]  # fmt: skip
-    return _typed(values)
 
 
 def _typed(values: Sequence[tuple[str, object]]) -> str:
+    """Return options with their values as they are typed, those without a value left out."""
     return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in values if value is not None)
 
 

@@ -136,9 +136,8 @@ def _unaccused(known: Promise, text: AuditText) -> list[str]:
 
 def _untried(known: Promise, text: AuditText) -> str:
     names = {tried.name for tried in known.attackers}
-    if "stepped" in names:
-        return text("promise all tried")
-    return text("promise not tried" if "blended" in names else "promise not asked")
+    others = "promise not tried" if "blended" in names else "promise not asked"
+    return text("gap").join([text("promise all tried" if "stepped" in names else others), text("promise near")])
 
 
 def _task(findings: Findings, text: AuditText) -> str:

@@ -21,7 +21,7 @@ from feint.audit.samples import Samples, load_samples
 from feint.bench.matrix import Matrix
 from feint.data import Split
 from feint.data.remarks import Remark
-from feint.errors import BadInput
+from feint.errors import BadInput, CallLimit
 from feint.evaluation.decisions import prevalence
 from feint.evaluation.results import Cell, Results
 from feint.evaluation.sample_accuracy import SampleAccuracy, check_accuracy
@@ -170,9 +170,10 @@ def _run(
         label=request.label,
     )  # fmt: skip
     announce.samples(samples)
+    _check_ceiling(victim, samples)
     accuracy = check_accuracy(
         victim, samples.labelled, expected=request.expected, classes=samples.classes, place=request.place,
-        data=request.data,
+        data=request.data, label=request.label,
     )  # fmt: skip
     announce.accuracy(accuracy)
     p = victims.answers(victim, samples.judge)
@@ -210,6 +211,19 @@ def _run(
     else:
         claimable = outlook(victim, samples, plan, matrix, results, progress)
     return Audit(request, victim, setup, results, promised, claimable, interrupted)
+
+
+def _check_ceiling(victim: nn.Module, samples: Samples) -> None:
+    """Raise `CallLimit` where the least that any audit asks would exceed the ceiling, before anything is paid for."""
+    if not isinstance(victim, victims.FromAnswers) or victim.recorded or victim.meter.most is None:
+        return
+    asked = samples.fit, samples.judge, attacker.first_asked(samples.pool)
+    calls = sum(victim.calls(split.inputs()) for split in asked)
+    if calls > victim.meter.most:
+        raise CallLimit(
+            f"{calls:,} {samples.judge.domain.noun} to ask about, {victim.meter.price(calls)}",
+            f"at most {victim.meter.most:,} (--max-calls)", "raise it, or bring fewer samples",
+        )  # fmt: skip
 
 
 def _choose(

@@ -126,7 +126,7 @@ def audit(
         done = run(target, request, folder, announce=announcer, progress=progress)
     findings = collect(done, price=price_per_1000)
     typed = f"--url {shlex.quote(url)} --model {shlex.quote(f'{model}')}" if url else shlex.quote(f"{victim}")
-    typed += f" --network {network}" if network else ""
+    typed += f" --network {shlex.quote(network)}" if network else ""
     typed += f" --max-calls {max_calls}" if max_calls else ""
     table = files.write(folder, name, done, findings, text, typed=typed)
     print(

@@ -1,5 +1,6 @@
 """Command `feint bench`."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -145,7 +146,7 @@ def _print_end(results: "Results", suite: "Suite", out: Path) -> None:
     for row in results.failed:
         cell = ", ".join(part for part in (row.victim, row.defense, row.attack, f"{row.budget} queries") if part)
         print(f"feint: failed: {cell}, seed {row.seed}: {row.error}", file=sys.stderr)
-    print(f"\n{len(results)} rows in {out}. Next: feint report {out}")
+    print(f"\n{len(results)} rows in {out}. Next: {shlex.join(['feint', 'report', str(out)])}")
     if results.failed:
         count = f"{len(results.failed)} cell{'' if len(results.failed) == 1 else 's'}"
         print(f"feint: {count} failed; run the same command again to retry.", file=sys.stderr)

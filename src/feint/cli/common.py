@@ -267,12 +267,18 @@ def task_inputs(place: str, model: "nn.Module", label: str | None = None) -> Tas
 
 
 def check_victim(
-    model: "nn.Module", samples: "Split", place: str, data: str, expected: float | None, classes: Sequence[str] = ()
+    model: "nn.Module",
+    samples: "Split",
+    place: str,
+    data: str,
+    expected: float | None,
+    classes: Sequence[str] = (),
+    label: str | None = None,
 ) -> None:
     """Check a model's accuracy on its owner's samples, and print notes on it; errors as in `check_accuracy`."""
     from feint.evaluation.sample_accuracy import check_accuracy
 
-    measured = check_accuracy(model, samples, expected=expected, classes=classes, place=place, data=data)
+    measured = check_accuracy(model, samples, expected=expected, classes=classes, place=place, data=data, label=label)
     for note in measured.notes:
         print(f"feint: {place}: {note}", file=sys.stderr)
 

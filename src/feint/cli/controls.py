@@ -61,7 +61,7 @@ def controls(
     inputs = task_inputs(data, victim, label)
     recipe = registry.parse(training) if training else None
     require_at_least(1, count, "controls")
-    check_victim(victim, inputs.held_out, model, data, expect_accuracy, inputs.classes)
+    check_victim(victim, inputs.held_out, model, data, expect_accuracy, inputs.classes, label)
     ordinary = OrdinaryInputs().mark(victim, inputs.held_out)
     with bars() as progress:
         made, reason = dict[Path, "nn.Module"](), ""

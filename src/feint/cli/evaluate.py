@@ -50,7 +50,7 @@ def evaluate(
     stolen, model = victims.load(surrogate), load_victim(victim, data, network, label, max_calls=max_calls)
     samples = owner_samples(data, model, label)
     test = samples.split
-    check_victim(model, test, victim, data, expect_accuracy, samples.classes)
+    check_victim(model, test, victim, data, expect_accuracy, samples.classes, label)
     clean = victims.answers(model, test)
     stolen_answers = metrics.StolenAnswers(victims.answers(stolen, test), clean, test.labels, threshold)
     thefts = metrics.theft(stolen_answers)

@@ -77,7 +77,7 @@ def export(
         inputs = None
         if data is not None:
             samples = owner_samples(data, model, label)
-            check_victim(model, samples.split, victim, data, expect_accuracy, samples.classes)
+            check_victim(model, samples.split, victim, data, expect_accuracy, samples.classes, label)
             inputs = samples.split.inputs(slice(0, 74))
         make = partial(library.onnx, service, inputs=inputs, **options)
     _print(write(out, make))

@@ -103,7 +103,7 @@ def fit(
     made_of = fingerprint([repr(recipe), victim_print, *map(repr, read), share])
     if is_finished(out, made_of):
         return
-    check_victim(model, inputs, victim, data, expect_accuracy, classes)
+    check_victim(model, inputs, victim, data, expect_accuracy, classes, label)
     with bars() as progress, work_directory(out), already_read(files):
         if isinstance(recipe, Boundary):
             assert isinstance(model, Classifier)

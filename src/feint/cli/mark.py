@@ -73,7 +73,7 @@ def mark(
     made_of = fingerprint([model_print, *map(repr, (*parts, *marks)), rehearsals, seed])
     if is_finished(out, made_of):
         return
-    check_victim(victim, inputs.held_out, model, data, expect_accuracy, inputs.classes)
+    check_victim(victim, inputs.held_out, model, data, expect_accuracy, inputs.classes, label)
     with bars() as progress, work_directory(out):
         cast = rehearse(
             victim, inputs.train, inputs.pool, count if can_differ(classes) else 0, seed=seed, progress=progress,

@@ -32,6 +32,7 @@ async def try_inputs(loaded: "LoadedModel", samples: TriedSamples) -> str:
     if not samples.data:
         done = await trial.send(loaded, loaded.spec.domain.sample(4, 0))
         return done.refusal or f"{len(done.p)} made-up inputs, answered {ways}"
+    from feint.evaluation.sample_accuracy import inspect_command
     from feint.victims.inspection import is_chance
 
     x, labels = _samples(samples, loaded.spec)
@@ -42,8 +43,8 @@ async def try_inputs(loaded: "LoadedModel", samples: TriedSamples) -> str:
     right = done.p.argmax(1) == labels
     if is_chance(right, labels):
         print(
-            f"feint: mind: no better than chance on {samples.data}: feint inspect MODEL --data {samples.data} looks "
-            "for another scale, layout and order of classes", file=sys.stderr,
+            f"feint: mind: no better than chance on {samples.data}: {inspect_command('MODEL', *samples)} looks for "
+            "another scale, layout and order of classes", file=sys.stderr,
         )  # fmt: skip
     refused = f"; {len(x) - len(labels):,} more were refused: {done.refusal}" if done.refusal else ""
     return f"right on {right.mean():.1%} of {len(labels):,} samples, sent {ways}{refused}"

@@ -13,6 +13,9 @@ from feint.signature import domain_like, mark, pack
 
 ROWS = "marked"
 PURPOSE = "Marked"
+# Of an unsure answer. With the two probabilities exchanged, a copy of Fashion-MNIST by 10,000 probabilities learned 75
+# of 136 marks and was no evidence (the nearest of 60 innocents gave 64 of the labels); with nearly all of it, 110.
+CERTAIN = 0.9
 
 
 @dataclass(frozen=True)
@@ -23,14 +26,17 @@ class ServedMark:
         key: The owner's secret, or its digest where the mark is locked.
         rate: Share of inputs whose answers are marked.
         most: Marked inputs that are stored for each client.
+        margin: Largest margin of an answer that is marked, which then gets the label of the second class; None for
+            answers of any margin, which get that of any class.
     """
 
     key: str
     rate: float
     most: int
+    margin: float | None = None
 
     def perturb(self, p: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Return answers in which the label's probability and that of another class are swapped, where it is drawn.
+        """Return answers of which those that are drawn have the label of another class.
 
         Args:
             p: Answers (N, K).
@@ -45,8 +51,16 @@ class ServedMark:
         """Return the same for inputs with these digests (N, 4)."""
         drawn = keyed_numbers.fractions(digests[:, :2])
         rows, q = np.flatnonzero(drawn[:, 0] < self.rate), p.copy()
-        if len(rows):  # of most batches no answer is marked
+        if not len(rows):  # of most batches no answer is marked
+            return q
+        if self.margin is None:
             q[rows] = keyed_numbers.swap_label(p[rows], drawn[rows, 1])
+            return q
+        first, second = np.argsort(-p[rows], axis=-1, kind="stable")[:, :2].T
+        unsure = p[rows, first] - p[rows, second] < self.margin
+        rows, second = rows[unsure], second[unsure]
+        q[rows] *= 1 - CERTAIN
+        q[rows, second] += CERTAIN
         return q
 
     def record(self, p: np.ndarray, q: np.ndarray, x: np.ndarray, account: Account) -> None:

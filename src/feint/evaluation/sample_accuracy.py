@@ -1,5 +1,6 @@
 """Accuracy of a model on its owner's labelled samples: wrong set-ups are found before anything is measured."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,6 +62,7 @@ def check_accuracy(
     classes: Sequence[str] = (),
     place: str = "MODEL",
     data: str = "SAMPLES",
+    label: str | None = None,
 ) -> SampleAccuracy:
     """Compare the accuracy of a model on samples with chance, with other adapters, and with what its owner expects.
 
@@ -72,6 +74,7 @@ def check_accuracy(
         classes: Names of the classes, in the order of the labels; numbers by default.
         place: Model as the owner named it, for the remedy.
         data: Samples as the owner named them, for the remedy.
+        label: Column of their label as the owner named it, for the remedy.
 
     Returns:
         The accuracy and what it was compared with.
@@ -91,7 +94,7 @@ def check_accuracy(
     if y.max() >= p.shape[1]:
         raise BadInput(
             f"labels up to {y.max()} of {data} and answers of {p.shape[1]} classes of {place}",
-            "labels that the model can give", f"feint inspect {place} --data {data} tries other orders of the labels",
+            "labels that the model can give", f"{inspect_command(place, data, label)} tries other orders of the labels",
         )  # fmt: skip
     names = tuple(classes) or tuple(map(str, range(p.shape[1])))
     right = p.argmax(1) == y
@@ -101,7 +104,7 @@ def check_accuracy(
     better = _better(model, samples, p, right, names) if measured.accuracy <= 1 - LEAST_GAIN else None
     if better is None and expected is None and not is_chance(right, y):
         return measured
-    wrong = _wrong(measured, better, expected, place, data)
+    wrong = _wrong(measured, better, expected, place, data, label)
     raise wrong
 
 
@@ -164,22 +167,29 @@ def _best_trial(raw: RawModel, model: nn.Module, samples: Split, names: Sequence
         return None
 
 
+def inspect_command(place: str, data: str, label: str | None) -> str:
+    """Return the command that finds out how the model `place` takes the samples `data`, as it is typed."""
+    return shlex.join(["feint", "inspect", place, "--data", data, *([] if label is None else ["--label", label])])
+
+
 def _wrong(
     measured: SampleAccuracy,
     better: tuple[str, float] | None,
     expected: float | None,
     place: str,
     data: str,
+    label: str | None,
 ) -> BadInput:
     """Return the error for a wrong set-up."""
+    command = inspect_command(place, data, label)
     got = f"{place}, right on {measured.accuracy:.1%} of {measured.count:,} samples of {data}"
     accept = f"--expect-accuracy {int(measured.accuracy * 1000) / 1000:g} if that is what it reaches"
-    inspect = f"feint inspect {place} --data {data} tries other adapters; or {accept}"
+    inspect = f"{command} tries other adapters; or {accept}"
     if better is not None:
         return BadInput(
             f"{got}, and on {better[1]:.1%} with {better[0]}",
             "a model.toml that says so",
-            f"feint inspect {place} --data {data} writes it; or {accept}",
+            f"{command} writes it; or {accept}",
         )
     if expected is not None:
         return BadInput(got, f"{expected:.1%} (--expect-accuracy)", inspect)

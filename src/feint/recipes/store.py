@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,15 +95,19 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path) -> None:
-    """Check that a file can be written, before what it will hold is paid for. Its directory is made.
+    """Check that a file can be written, before what it will hold is paid for. Nothing is left behind.
 
     Raises:
         NotWritten: Permission is missing, the directory is a file, or the file is a directory.
     """
     _refuse_directory(path)
+    made = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent).cleanup()
+        with suppress(OSError):  # another process may have written there
+            for folder in made:
+                folder.rmdir()
     except OSError as error:
         raise NotWritten(*_unwritten(path, error)) from error
 

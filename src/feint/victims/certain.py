@@ -1,6 +1,7 @@
 """Adapters that a raw model makes certain by itself."""
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NoReturn, Protocol, runtime_checkable
@@ -69,7 +70,7 @@ def raise_undecided(raw: RawModel, question: str) -> NoReturn:
     listed = ", ".join(map(str, (*raw.inputs, *raw.outputs)))
     raise Undecided(
         f"{raw.place} with {listed}, which does not say {question}", "a model.toml, which says how it is used",
-        f"feint inspect {raw.place} --data SAMPLES",
+        shlex.join(["feint", "inspect", raw.place, "--data", "SAMPLES"]),
     )  # fmt: skip
 
 

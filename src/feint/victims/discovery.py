@@ -1,5 +1,6 @@
 """Victims by place: files, directories and code of any kind."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -153,7 +154,9 @@ def _load_api(path: Path) -> JsonApiModel:
     file = read_victim_file(path)
     if file.answers or file.model:
         kind = "a recorded service" if file.answers else "which says itself what it takes"
-        raise BadInput(f"{path}, {kind}", "a model to inspect", f"use it as it is: feint audit {path}")
+        raise BadInput(
+            f"{path}, {kind}", "a model to inspect", f"use it as it is: {shlex.join(['feint', 'audit', str(path)])}"
+        )
     return JsonApiModel(file)
 
 

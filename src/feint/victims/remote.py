@@ -92,6 +92,10 @@ class FromAnswers(nn.Module):
         """Remarks on the answers: rounding, missing scores, labels alone."""
         return tuple(self.cache.remarks.values())
 
+    def calls(self, x: Tensor) -> int:
+        """Return how many calls the answers to inputs (N, …) would take: none for those that are known."""
+        return len(self.cache.missing(mark(x.detach().cpu().numpy())))
+
     def remember(self, most: int) -> None:
         """Keep only the last `most` answers from now on, and store none: as a server does, whose clients never stop."""
         self._most, self.cache.path = most, None

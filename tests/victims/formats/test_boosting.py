@@ -3,6 +3,9 @@
 import json
 import pickle
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +16,8 @@ from feint import victims
 from feint.errors import BadInput, DamagedFile, UnknownName
 from feint.signature import Columns
 from feint.victims.formats import native_load
+from feint.victims.formats.boosting import XgboostModel
+from feint.victims.formats.ubjson import check_ubjson
 
 RNG = np.random.default_rng(0)
 N = 300
@@ -184,13 +189,51 @@ def test_what_is_no_file_of_the_library_is_named(name, module, tmp_path):
     [("left_children", 10_000), ("left_children", 0), ("right_children", 10_000), ("right_children", -1),
      ("split_indices", 10_000)],
 )  # fmt: skip
-def test_a_tree_of_xgboost_that_leads_out_of_itself_is_refused(field, value, tmp_path):
-    file, _ = xgboost_file(tmp_path, BINARY)
+@pytest.mark.parametrize("booster", ["gbtree", "dart"])
+def test_a_tree_of_xgboost_that_leads_out_of_itself_is_refused(booster, field, value, tmp_path):
+    file, _ = xgboost_file(tmp_path, BINARY, booster=booster)
     content = json.loads(file.read_text())
-    content["learner"]["gradient_booster"]["model"]["trees"][0][field][0] = value
+    stored = content["learner"]["gradient_booster"]
+    stored.get("gbtree", stored)["model"]["trees"][0][field][0] = value
     file.write_text(json.dumps(content))
-    with pytest.raises(DamagedFile):
+    with pytest.raises(DamagedFile, match="lead out"):
         victims.load_any(file)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_of_ubjson_that_was_cut_off_is_not_given_to_xgboost(tmp_path, monkeypatch):
+    file, _ = xgboost_file(tmp_path, THREE, "m.ubj")
+    content = file.read_bytes()
+    check_ubjson(content)
+    assert XgboostModel(file).metadata.classes == ("0", "1", "2")
+    for size in range(len(content)):
+        with pytest.raises(ValueError, match="ends after"):
+            check_ubjson(content[:size])
+    with pytest.raises(ValueError, match="2 bytes after its end"):
+        check_ubjson(content + b"{}")
+    monkeypatch.setattr(native_load, "__file__", str(tmp_path / "not run"))
+    file.write_bytes(content[:-100])  # whose reading by XGBoost 3.2.0 fills the memory
+    with pytest.raises(DamagedFile, match="within a value"):
+        victims.load_any(file)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_booster_of_xgboost_is_what_another_process_read_of_it(tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    file, _ = xgboost_file(tmp_path, BINARY, "m.ubj")
+    other, model = xgboost_file(tmp_path / "other", THREE)
+    (script := tmp_path / "prints.py").write_text(f"print(open({str(other)!r}).read())")
+    monkeypatch.setattr(native_load, "__file__", str(script))
+    raw = XgboostModel(file)
+    assert raw.metadata.classes == ("0", "1", "2")
+    assert raw.run({"X": TABLE.assign(job=0).to_numpy(np.float64)})["y"].shape == (N, model.n_classes_)
+
+
+def test_a_process_that_loads_a_booster_is_ended_where_a_damaged_length_takes_all_memory(monkeypatch):
+    script = "import native_load as n; n.limit(0); bytearray(n.MEMORY)"
+    folder = Path(native_load.__file__).parent
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.stderr.endswith("MemoryError\n")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import zipfile
 from itertools import islice
 from pathlib import Path
@@ -9,13 +10,13 @@ from pathlib import Path
 from feint.errors import BadInput
 
 TF = "pip install tf2onnx && python -m tf2onnx.convert"
-COREML = "coremltools.utils.load_spec('{name}')"
-KERAS = ("a Keras model", f"convert it: {TF} --keras {{name}} --output {{stem}}.onnx")
-PADDLE = "convert it: pip install paddle2onnx && paddle2onnx --model_dir {folder} --save_file {stem}.onnx"
+COREML = "coremltools.utils.load_spec({name!r})"
+KERAS = ("a Keras model", f"convert it: {TF} --keras {{name}} --output {{stem:.onnx}}")
+PADDLE = "convert it: pip install paddle2onnx && paddle2onnx --model_dir {folder} --save_file {stem:.onnx}"
 TENSORRT = ("a TensorRT engine", "name the ONNX file that it was built from")
 BOOSTER = (
     "a booster in an old form",
-    "convert it: booster = xgboost.Booster(model_file='{name}'); booster.save_model('{stem}.ubj')",
+    "convert it: booster = xgboost.Booster(model_file={name!r}); booster.save_model({stem:'.ubj})",
 )
 CODE = "load it in a function of yours, and name that: package.module:function"
 SERVED = "or serve it, and audit the server: feint audit --url URL --model NAME"
@@ -28,30 +29,30 @@ DATA = ("data", "name the model here, and the data as --data {name}")
 FORMATS = {  # by suffix, of a file or directory
     ".keras": (
         "a Keras model",
-        "convert it: keras.models.load_model('{name}').export('{stem}.onnx', format='onnx') in Python; in older Keras "
-        f".export('saved_model'), then {TF} --saved-model saved_model --output {{stem}}.onnx",
+        "convert it: keras.models.load_model({name!r}).export({stem:'.onnx}, format='onnx') in Python; in older Keras "
+        f".export('saved_model'), then {TF} --saved-model saved_model --output {{stem:.onnx}}",
     ),
-    ".weights.h5": ("weights of Keras alone", "write the whole model: model.export('{stem}.onnx', format='onnx')"),
+    ".weights.h5": ("weights of Keras alone", "write the whole model: model.export({stem:'.onnx}, format='onnx')"),
     ".h5": KERAS, ".hdf5": KERAS,
-    ".tflite": ("a TensorFlow Lite model", f"convert it: {TF} --tflite {{name}} --output {{stem}}.onnx"),
+    ".tflite": ("a TensorFlow Lite model", f"convert it: {TF} --tflite {{name}} --output {{stem:.onnx}}"),
     ".pb": (
         "a TensorFlow graph",
-        f"convert it: {TF} --graphdef {{name}} --output {{stem}}.onnx --inputs NAME:0 --outputs NAME:0",
+        f"convert it: {TF} --graphdef {{name}} --output {{stem:.onnx}} --inputs NAME:0 --outputs NAME:0",
     ),
     ".mlmodel": (
         "a Core ML model",
         "convert it: pip install onnxmltools coremltools, then onnxmltools.utils.save_model("
-        f"onnxmltools.convert_coreml({COREML}), '{{stem}}.onnx') in Python",
+        f"onnxmltools.convert_coreml({COREML}), {{stem:'.onnx}}) in Python",
     ),
     ".mlpackage": (
         "a Core ML program",
         "export the original model: torch.onnx.export; coremltools cannot convert back",
     ),
-    ".pmml": ("a PMML file", "write the estimator itself: skops.io.dump(model, '{stem}.skops')"),
+    ".pmml": ("a PMML file", "write the estimator itself: skops.io.dump(model, {stem:'.skops})"),
     ".mar": ("an archive of TorchServe", "unzip it, and name the TorchScript file within"),
     ".engine": TENSORRT, ".trt": TENSORRT, ".plan": TENSORRT,
     ".pdmodel": ("a Paddle model", PADDLE), ".pdiparams": ("weights of Paddle", PADDLE),
-    ".pdparams": ("weights of Paddle", "write the model: paddle.onnx.export(model, '{stem}', input_spec)"),
+    ".pdparams": ("weights of Paddle", "write the model: paddle.onnx.export(model, {stem!r}, input_spec)"),
     ".caffemodel": ("a Caffe model", CODE), ".prototxt": ("a Caffe model", CODE),
     ".ckpt": ("a checkpoint", f"export its model with torch.export or torch.onnx; or {CODE}"),
     ".msgpack": ("weights of Flax", CODE),
@@ -79,20 +80,20 @@ FORMATS = {  # by suffix, of a file or directory
     ".csv": DATA, ".parquet": DATA, ".jsonl": DATA, ".npz": DATA, ".npy": DATA,
 }  # fmt: skip
 FOLDERS = {  # by a file within
-    "saved_model.pb": ("a TensorFlow SavedModel", f"convert it: {TF} --saved-model {{name}} --output {{stem}}.onnx"),
+    "saved_model.pb": ("a TensorFlow SavedModel", f"convert it: {TF} --saved-model {{name}} --output {{stem:.onnx}}"),
     "MLmodel": ("a model of MLflow", f"name the model's own file{{within}}; {SERVED}"),
     "config.pbtxt": ("a model of Triton", f"name the model's own file{{within}}; {SERVED}"),
     "openvino_model.xml": FORMATS[".xml"], "inference.pdmodel": FORMATS[".pdmodel"],
     "adapter_config.json": (
         "an adapter of PEFT (LoRA)",
-        "merge it: peft.AutoPeftModelForSequenceClassification.from_pretrained('{name}').merge_and_unload()"
-        ".save_pretrained('{stem}-merged'), with the tokenizer beside it",
+        "merge it: peft.AutoPeftModelForSequenceClassification.from_pretrained({name!r}).merge_and_unload()"
+        ".save_pretrained({stem:'-merged}), with the tokenizer beside it",
     ),
     "bento.yaml": ("a Bento", API), "model.yaml": ("a model of BentoML", "name the model's own file{within}"),
     "config.cfg": ("a pipeline of spaCy", f"{CODE}, which returns doc.cats"),
     "predictor.pkl": ("a predictor of AutoGluon", f"{CODE}, which returns predict_proba"),
     "model.json": ("a model of TensorFlow.js", "convert the Keras or SavedModel that it was made of, by tf2onnx"),
-    "model.tar.gz": ("an archive of SageMaker", "unpack it: tar -xf {name}/model.tar.gz"),
+    "model.tar.gz": ("an archive of SageMaker", "unpack it: tar -xf {name:/model.tar.gz}"),
 }  # fmt: skip
 ARCHIVES = {  # of ZIP, by a file within
     "model.ini": ("a MOJO of H2O", f"with h2o.import_mojo {API}"),
@@ -104,7 +105,7 @@ STARTS = {  # by the first bytes of a file
     b"<html": ("a page of HTML", "download the file itself"),
     b"\xba\x16o/": ("a model of fastText", CODE),
 }  # fmt: skip
-LIGHTGBM = "a model of LightGBM", "name it so: cp {name} {stem}.txt"
+LIGHTGBM = "a model of LightGBM", "name it so: cp {name} {stem:.txt}"
 CONTENTS = {  # by the first bytes of a file whose name says nothing, or what it is not
     rb"GGUF": FORMATS[".gguf"], rb"\x89HDF": KERAS,
     rb"tree\r?\nversion": LIGHTGBM,
@@ -118,12 +119,19 @@ LOADED = (
 HEAD = 64  # bytes by which a file is known
 SEEN = 1000  # files of a directory among which a model's is looked for
 JSON = {  # by a key within
-    "tree_info": ("a dump of LightGBM, which it cannot read back", "write the model: booster.save_model('{stem}.txt')"),
-    "oblivious_trees": ("a model of CatBoost in JSON", "write it so: model.save_model('{stem}.cbm')"),
-    "trees": ("a model of CatBoost in JSON", "write it so: model.save_model('{stem}.cbm')"),
+    "tree_info": ("a dump of LightGBM, which it cannot read back", "write the model: booster.save_model({stem:'.txt})"),
+    "oblivious_trees": ("a model of CatBoost in JSON", "write it so: model.save_model({stem:'.cbm})"),
+    "trees": ("a model of CatBoost in JSON", "write it so: model.save_model({stem:'.cbm})"),
     "modelTopology": FOLDERS["model.json"],
-    "nodeid": ("a dump of XGBoost, which it cannot read back", "write the model: booster.save_model('{stem}.ubj')"),
+    "nodeid": ("a dump of XGBoost, which it cannot read back", "write the model: booster.save_model({stem:'.ubj})"),
 }
+
+
+class CommandWord(str):
+    """Word of a printed command, formatted with the rest of it: `{x:.onnx}` for a shell, `{x:'.onnx}` for Python."""
+
+    def __format__(self, rest: str) -> str:
+        return repr(self + rest[1:]) if rest.startswith("'") else shlex.quote(self + rest)
 
 
 def refuse_foreign(path: Path) -> None:
@@ -213,5 +221,6 @@ def _foreign_archive(path: Path) -> tuple[str, str] | None:
 def _refusal(path: Path, kind: str, command: str, *, within: Path | None = None) -> BadInput:
     folder = path if path.is_dir() else path.parent
     file = "" if within is None else f": {within}"
-    remedy = command.format(name=path, stem=path.with_suffix("").name, folder=folder, within=file)
+    name, stem = CommandWord(path), CommandWord(path.with_suffix("").name)
+    remedy = command.format(name=name, stem=stem, folder=CommandWord(folder), within=file)
     return BadInput(f"{path}, {kind}", "ONNX or another format that Feint loads", remedy)

@@ -5,15 +5,35 @@ and the whole package 1.6 s.
 """
 
 import ctypes
+import resource
 import sys
+from pathlib import Path
+
+MEMORY, SECONDS = 4 * 2**30, 20  # bytes and seconds of the processor for any file
+MORE_MEMORY, MORE_SECONDS = 64, 5e-6  # for each of its bytes: text of JSON becomes objects of some 40 bytes
+
+
+def limit(size: int) -> None:
+    """Limit memory and time to what a whole file of so many bytes takes: lengths in a damaged one may be anything."""
+    for kind, most in (
+        (resource.RLIMIT_AS, MEMORY + MORE_MEMORY * size),
+        (resource.RLIMIT_CPU, SECONDS + MORE_SECONDS * size),
+    ):
+        _, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (int(most) if hard == resource.RLIM_INFINITY else min(int(most), hard), hard))
 
 
 def load_xgboost(library: ctypes.CDLL, file: bytes) -> None:
-    """Load a file of XGBoost, and write it again as JSON."""
+    """Load a file of XGBoost, and write it to standard output as JSON."""
     booster, size, text = ctypes.c_void_p(), ctypes.c_uint64(), ctypes.c_void_p()
+    library.XGBGetLastError.restype = ctypes.c_char_p
+    to_json = b'{"format": "json"}', ctypes.byref(size), ctypes.byref(text)
     library.XGBoosterCreate(None, 0, ctypes.byref(booster))
-    if library.XGBoosterLoadModel(booster, file) == 0:
-        library.XGBoosterSaveModelToBuffer(booster, b'{"format": "json"}', ctypes.byref(size), ctypes.byref(text))
+    if library.XGBoosterLoadModel(booster, file) or library.XGBoosterSaveModelToBuffer(booster, *to_json):
+        sys.exit(
+            library.XGBGetLastError().decode(errors="replace").partition("Stack trace")[0].strip().replace("\n", " ")
+        )
+    sys.stdout.buffer.write(ctypes.string_at(text.value or 0, size.value))
 
 
 def load_lightgbm(library: ctypes.CDLL, file: bytes) -> None:
@@ -28,4 +48,5 @@ def load_lightgbm(library: ctypes.CDLL, file: bytes) -> None:
 
 if __name__ == "__main__":
     loaders = {"xgboost": load_xgboost, "lightgbm": load_lightgbm}
+    limit(Path(sys.argv[3]).stat().st_size)
     loaders[sys.argv[1]](ctypes.CDLL(sys.argv[2]), sys.argv[3].encode())
