@@ -268,7 +268,8 @@ def test_slices_and_outliers_may_be_files(trained):
     line += " --slices classes,camera.npz --outliers others.npz"
     code, out, err = trained(line)
     assert code == 0, err
-    assert re.search(r"camera\.npz +\d\.\d\d  (never|after about [\d,]+ queries)\n", out)
+    assert re.search(r"camera\.npz +\d\.\d\d  never   \(undeclared, after about [\d,]+ queries\)\n", out), out
+    assert out.endswith("Attackers who send inputs like those of a declared slice are spared as well.\n")
     assert trained(line)[1] == "test: finished already\n"
     np.savez("camera.npz", x=pool.values[:400] // 3)
     assert "got --out test, which exists" in trained(line)[2]

@@ -81,7 +81,9 @@ def test_several_files_are_one_table_with_the_hubs_names_of_classes(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "error", "message"),
     [
-        ("empty.csv", "", BadInput, "empty"),
+        ("empty.csv", "", BadInput, "empty; expected a table with a header and rows"),
+        ("empty.txt", "\n", BadInput, "empty; expected a text on each line"),
+        ("empty.jsonl", "", BadInput, "empty; expected an object on each line"),
         ("header.csv", "a,b\n", BadInput, "without rows"),
         ("bare.csv", "1.5,2\n3,4\n", BadInput, "first row is numbers"),
         ("twice.csv", "a,a\n1,2\n", BadInput, "two columns 'a'"),

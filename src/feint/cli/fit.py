@@ -197,9 +197,7 @@ def _risks(recipe: object, model: "nn.Module", inputs: "Split") -> list[str]:
             hint = f"undeclared, {_after(risk.undeclared)}"
         lines.append(f"  {risk.name:{width}} {risk.surprise:5.2f}  {_after(risk.queries)}{hint and f'   ({hint})'}")
     if any(risk.undeclared < math.inf for risk in risks):
-        lines.append(
-            "A declared slice spares attackers who send inputs like it as well: declare what clients send alone."
-        )
+        lines.append("Attackers who send inputs like those of a declared slice are spared as well.")
     return lines
 
 

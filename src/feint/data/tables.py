@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 SUFFIXES = ".csv", ".tsv", ".parquet", ".jsonl", ".ndjson", ".json", ".txt"
+OBJECTS = "an object on each line"
+ROWS = {".txt": "a text on each line", ".jsonl": OBJECTS, ".ndjson": OBJECTS, ".json": "a list of objects"}  # expected
 MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "#N/A", "<NA>"]  # as pandas reads them
 NO_NUMBERS = "?", ".", "-", "--", "None"  # missing among numbers, and values among words: UCI, SAS, Excel, Python
 PACKED = ".gz", ".bz2", ".zst"  # which pyarrow unpacks
@@ -107,7 +109,8 @@ def _parse(file: Path, content: bytes) -> "pyarrow.Table":
     # pyarrow's threads stay out: with torch in the process, they abort it at its exit (pyarrow 26.0.1)
     pyarrow = require("pyarrow", "data")
     if not content.strip():
-        raise BadInput(f"{file}, which is empty", "a table with a header and rows", "check the file")
+        rows = ROWS.get(suffix(file), "a table with a header and rows")
+        raise BadInput(f"{file}, which is empty", rows, "check the file")
     match suffix(file):
         case ".parquet":
             return require("pyarrow.parquet", "data").ParquetFile(pyarrow.BufferReader(content)).read(use_threads=False)
