@@ -177,3 +177,7 @@ def test_the_ladder_has_the_recommended_defense_and_refuses_whom_the_test_accuse
     assert isinstance(written.detectors[0], SequentialTest)
     recommendation.write_ladder(tmp_path / LADDER, {}, tmp_path / TEST)
     assert parse_defense([str(tmp_path / LADDER)]) == recommendation.with_test(Defense(), known.chosen.test)
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    for name in (LADDER, TEST):
+        (tmp_path / name).rename(elsewhere / name)
+    assert parse_defense([str(elsewhere / LADDER)]) == recommendation.with_test(Defense(), known.chosen.test)

@@ -443,6 +443,8 @@ def test_a_ladder_is_composed_in_toml_or_text_of_what_was_kept(tmp_path):
     ladder = Ladder([PRADA()], [Defense(outputs=[APGPClosedForm(top=1)]), Defense(access=[Refuse()])], at=[0, 1])
     rungs = f"rungs=[Defense(outputs=[Loaded('{folder}')]), Defense(access=[Refuse()])]"
     assert parse_defense([str(policy)]) == parse_defense([f"Ladder([PRADA()], {rungs}, at=[0, 1])"]) == ladder
+    policy.write_text(LADDER.replace("FOLDER", "apgp"))  # which begins at the file, wherever the command is typed
+    assert parse_defense([str(policy)]) == ladder
     store.save(tmp_path / "ladder", ladder)
     assert parse_defense([str(tmp_path / "ladder")]) == ladder
     with pytest.raises(BadInput, match="Ladder alone"):

@@ -94,6 +94,13 @@ def test_keyed_noise_is_refused_by_name_and_nothing_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_missing_onnxruntime_is_named_with_the_extra_of_an_export(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingData, match=r"no package 'onnxruntime'.*feint\[export\]"):
+        export.outputs(Defense(outputs=[LabelOnly()]), tmp_path / "q.onnx", classes=10)
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_a_graph_that_differs_is_not_written(monkeypatch, tmp_path):
     from feint.export import check

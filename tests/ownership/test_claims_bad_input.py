@@ -62,6 +62,10 @@ def damaged_transcript():
     Path("claimed/transcript.safetensors").write_bytes(b"junk")
 
 
+def emptied_control():
+    Path("controls/2/recipe.toml").unlink()
+
+
 def nothing():
     """Change nothing."""
 
@@ -77,6 +81,7 @@ CASES = [
     ("commit marked --ledger text.db", nothing, "got text.db (file is not a database)"),
     (f"{CLAIM} --ledger text.db", binary_salt, "expected the salt as feint commit wrote it"),
     (f"{CLAIM} --out claimed", damaged_transcript, "expected a transcript with x and p; delete it and ask again"),
+    (CLAIM, emptied_control, "got controls/2 without a model; expected the control of that number; train it again"),
     (f"{CLAIM} --model x --key k", nothing, "got --model and --key for suspect; expected the address of a server"),
     (f"{CLAIM} --price-per-1000 1", nothing, "got --price-per-1000 for suspect"),
 ]

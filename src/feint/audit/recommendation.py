@@ -1,5 +1,6 @@
 """Recommended defense of an audit as a recipe in TOML, for every command that takes `--defense`."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +68,7 @@ def write(file: Path, findings: Findings, victim: str) -> dict[str, Any]:
         count += 1
         folder = file.parent / "deploy" / f"{type(step).__name__.lower()}-{count}"
         store.save(folder, step, victim=victim)
-        return str(folder.resolve())
+        return str(folder.relative_to(file.parent))  # so that the directory can be moved
 
     settings = table(recommended_defense(findings), save)
     with atomic_write(file) as partial:
@@ -81,12 +82,12 @@ def write_ladder(file: Path, defense: dict[str, Any], test: Path) -> None:
     Args:
         file: TOML file to write.
         defense: Table of the recommended settings, empty for none.
-        test: Directory in which `feint fit` will store the test.
+        test: Directory in which `feint fit` will store the test; paths in the file begin at its own directory.
     """
     rooms = {room: steps for room, steps in defense.items() if room not in ("kind", "access")}
     settings = {
         "kind": "Ladder", "access": defense.get("access", []),
-        "detectors": [{"kind": "Loaded", "folder": str(test.resolve())}],
+        "detectors": [{"kind": "Loaded", "folder": os.path.relpath(test, file.parent)}],
         "rungs": [{"kind": "Defense", **rooms}, {"kind": "Defense", "access": [{"kind": "Refuse"}]}],
     }  # fmt: skip
     with atomic_write(file) as partial:

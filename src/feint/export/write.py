@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from feint import onnx_manifest
-from feint._optional import require
+from feint._optional import available, require
 from feint.defense import Defense, Ladder
 from feint.errors import BadInput
 from feint.export.check import (
@@ -133,6 +133,7 @@ def _write(
 ) -> Written:
     """Write the file if its graph passes the check."""
     helper = require("onnx.helper", "export")
+    available("onnxruntime", "export")
     undefended = _Undefended(graph) if about["feint.takes"] == "x" else torch.from_numpy
     if about["feint.takes"] == "x":
         del graph.graph.output[-1]

@@ -174,12 +174,17 @@ def load_controls(place: Path, domain: Domain | None = None) -> dict[str, nn.Mod
         The models by name.
 
     Raises:
-        MissingData: There is none.
+        MissingData: There is none, or one that `feint controls` numbered is no longer there.
         BadInput: Two are one model, which would count as two innocents.
     """
     places = sorted(path for path in place.iterdir() if _is_model(path)) if place.is_dir() else []
     if not places:
         raise MissingData(f"{place} without a model", "a directory of models", "train some: feint controls")
+    emptied = next(
+        (path for path in place.iterdir() if path.is_dir() and path.name.isdigit() and path not in places), None
+    )
+    if emptied is not None:
+        raise MissingData(f"{emptied} without a model", "the control of that number", "train it again: feint controls")
     controls = {path.name: load_any(path, domain=None if states_domain(str(path)) else domain) for path in places}
     names = dict[str, str]()
     for name, control in controls.items():

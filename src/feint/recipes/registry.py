@@ -116,7 +116,7 @@ def parse(text: str, *, whole: tuple[type, ...] = (), **defaults: object) -> Any
 def resolve(place: str, *, victim: str | None = None, whole: tuple[type, ...] = (), **defaults: object) -> Any:
     """Load a recipe from a directory or a TOML file, or build it from text.
 
-    Errors as in `parse` and `load`.
+    Directories that a file names with `Loaded` begin at its own. Errors as in `parse` and `load`.
 
     Args:
         place: Directory, NAME.toml, or a recipe's `repr`.
@@ -132,8 +132,9 @@ def resolve(place: str, *, victim: str | None = None, whole: tuple[type, ...] = 
     """
     path, known = Path(place), vocabulary(victim)
     if path.suffix == ".toml" and path.is_file():
+        beside = dict.fromkeys(("Loaded", "Kept"), lambda folder: load(f"{path.parent / folder}", victim=victim))
         try:
-            return from_table(tomllib.loads(path.read_text()), known, whole=whole, **defaults)
+            return from_table(tomllib.loads(path.read_text()), {**known, **beside}, whole=whole, **defaults)
         except tomllib.TOMLDecodeError as error:
             raise DamagedFile(f"{path} ({error})", "a recipe in TOML, with its kind", "mend that line") from error
     spelled = not path.exists() and (place.endswith(")") or place in known)
