@@ -202,6 +202,12 @@ def marks(setup: Setup) -> tuple[Mark, ...]:
 
 
 @cache
+def student_marks(setup: Setup) -> tuple[Mark, ...]:
+    """Return the marks of a trained victim whose owner rehearses students of copies, too."""
+    return replace(setup.trial, students=True).marks(victim(setup), setup.images)
+
+
+@cache
 def control_labels(setup: Setup, mark: Mark) -> Mapping[str, np.ndarray]:
     return {name: labels_of(control, mark.x).numpy() for name, control in controls(setup).items()}
 

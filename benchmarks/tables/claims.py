@@ -20,6 +20,7 @@ from benchmarks.tables.claimed import (
     removals,
     service,
     stolen,
+    student_marks,
     trained_copy,
     trainings,
     victim,
@@ -50,7 +51,7 @@ ANY = Marked("an experiment's, not a secret")
 UNSURE = replace(ANY, rate=0.2, margin=0.3)
 KEYS = 200
 STUDENTS = "mlp", "linear", "mlp20", "lenet"  # networks of students; with the copy's own, it is the copy itself
-FRESH = 10  # innocents of each kind that are no controls
+FRESH = 5  # innocents of each kind that are no controls
 
 
 def jobs(progress: ProgressCallback) -> Jobs:
@@ -209,7 +210,7 @@ def student(setup: Setup, *, network: str, answers: str, seed: int) -> Row:
     if network != setup.network:
         suspect = Distilled(network, setup.copy).remove(copy, inputs, seed=attacker_seed(seed + 1))
     about = {"kind": "student", "network": network, "answers": answers, "seed": seed}
-    return about | judged(setup, suspect, marks(setup))
+    return about | judged(setup, suspect, student_marks(setup))
 
 
 def innocent_students(setup: Setup) -> Row:
@@ -225,11 +226,11 @@ def innocent_students(setup: Setup) -> Row:
             ),
         }
         for name, suspect in suspects.items():
-            result = judged(setup, suspect, marks(setup))["together"]
+            result = judged(setup, suspect, student_marks(setup))["together"]
             counts.setdefault(name, []).append(result)
     return {
         "kind": "innocent students", "data": setup.data, "network": setup.other, "controls": len(controls(setup)),
-        "false claims": judged(setup, teachers[0], marks(setup))["together"]["false_claims"],
+        "false claims": judged(setup, teachers[0], student_marks(setup))["together"]["false_claims"],
     } | {
         name: {"suspects": len(results), "claimed": sum(each["claimed"] for each in results),
                "log_e": max(each["log_e"] for each in results)}

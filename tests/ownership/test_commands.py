@@ -218,6 +218,8 @@ def test_two_classes_have_a_trained_mark(run_cli, tmp_path, monkeypatch):
     victims.save("victim", Network("logistic", domain, 2).build(0))
     code, out, err = run_cli("mark victim --data rows.csv --out marked --expect-accuracy 0.1")
     assert (code, "a model of 2 classes" in err) == (2, True), out + err
+    code, out, err = run_cli("mark victim --data rows.csv --out marked --expect-accuracy 0.1 --students")
+    assert (code, out, len(err.splitlines()), "--students for a model of Columns" in err) == (2, "", 1, True), err
     line = "--data rows.csv --expect-accuracy 0.1"
     code, out, err = run_cli(f"fit MarginWatermark(count=20) --victim victim {line} --out model")
     assert (code, out, len(err.splitlines()), "may have it" in err) == (2, "", 1, True)

@@ -1,5 +1,7 @@
 """Images are moved to where copies agree with a model and innocents do not; innocents are claimed no more for it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from feint.ownership.comparison import compare
 from feint.ownership.conferrable import conferred
 from feint.ownership.mark import Mark
 from feint.ownership.selection import Rehearsal, agreement, labels_of
-from feint.ownership.triggers import Triggers
+from feint.ownership.triggers import OF_STUDENTS, Triggers
 from feint.signature import Pixels, Tokens
 
 MLP = Network("mlp", Pixels((1, 8, 8)), 10)
@@ -27,12 +29,13 @@ def cast(victim, digits):
     return copies, [train(MLP, digits.train, training=FEW, seed=i) for i in range(11, 17)]
 
 
-@pytest.fixture(scope="module")
-def moved(victim, digits, cast):
+@pytest.fixture(scope="module", params=[Triggers(), OF_STUDENTS], ids=["plain", "of students"])
+def moved(request, victim, digits, cast):
     """Blends with their labels by the victim, before and after they are moved."""
     rehearsal = Rehearsal(cast[1][:-2], cast[0][:-2])
     before, after = (
-        Triggers(count=400, steps=steps, radius=RADIUS).mark(victim, digits.test, rehearsal) for steps in (0, 8)
+        replace(request.param, count=400, steps=steps, radius=RADIUS).mark(victim, digits.test, rehearsal)
+        for steps in (0, 8)
     )
     assert np.array_equal(before.labels, after.labels)
     return before.x, torch.from_numpy(before.labels), after.x
@@ -57,6 +60,25 @@ def test_images_stay_within_the_radius_and_on_the_grid(moved):
     changed = (y != x).flatten(1).any(1)
     assert changed.any()
     assert torch.equal(y[changed], torch.from_numpy(Pixels.quantize(y[changed].numpy())))
+
+
+def test_models_that_are_sure_enough_move_nothing(victim, digits, cast):
+    """A step is for the models that do not give the label yet, or that still do."""
+    x = digits.test.inputs(slice(0, 60))
+    labels = labels_of(victim, x)
+    parts = torch.stack([model(x).softmax(-1).gather(1, labels[:, None])[:, 0] for model in (victim, *cast[0])])
+    won = parts.amin(0) > 0.9
+    assert won.sum() > 10
+    wrong = LinearOn(digits.domain, 10).eval()
+    wrong.requires_grad_(True)
+    settled = Rehearsal([wrong], cast[0])
+    apart = wrong(x).softmax(-1).gather(1, labels[:, None])[:, 0] < 0.1
+    options = {"steps": 4, "radius": 0.1}
+    still, free = (conferred(digits.domain, x, labels, victim, settled, sure=sure, **options) for sure in (0.9, 1.0))
+    rows = won & apart
+    assert rows.any()
+    assert torch.equal(still[rows], x[rows])
+    assert not torch.equal(free[rows], x[rows])
 
 
 def test_without_innocents_nothing_is_moved(victim, digits, cast):

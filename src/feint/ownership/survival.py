@@ -22,7 +22,7 @@ from feint.ownership.mark import Mark
 from feint.ownership.mistakes import SameMistakes
 from feint.ownership.rehearsal import rehearse
 from feint.ownership.selection import Rehearsal, labels_of
-from feint.ownership.triggers import Triggers
+from feint.ownership.triggers import OF_STUDENTS, Triggers
 from feint.progress import NO_PROGRESS, ProgressCallback
 from feint.service import Service
 
@@ -39,6 +39,7 @@ class ClaimTrial:
         least: Least number of mistakes.
         training: Training of the controls with the model's own network; by default an attacker's.
         policy: What a claim has to show.
+        students: Whether networks that learned the answers of copies are rehearsed, too.
 
     Raises:
         BadRecipe: There are fewer than two controls, or a number below 0.
@@ -49,6 +50,7 @@ class ClaimTrial:
     least: int = 5
     training: Training | None = None
     policy: Policy = Policy()
+    students: bool | None = None  # as False, in the tables of trials that were run without
 
     def __post_init__(self) -> None:
         if self.controls < 2 or self.rehearsals < 0 or self.least < 1:
@@ -81,9 +83,10 @@ class ClaimTrial:
         Returns:
             The marks.
         """
-        rehearsal = rehearsal or rehearse(model, images.train, images.pool, self.rehearsals, progress=progress)
+        count, students = self.rehearsals, bool(self.students)
+        rehearsal = rehearsal or rehearse(model, images.train, images.pool, count, students=students, progress=progress)
         marks = []
-        for kind in (SameMistakes(least=self.least), Triggers()):
+        for kind in (SameMistakes(least=self.least), OF_STUDENTS if students else Triggers()):
             try:
                 marks.append(kind.mark(model, images.test, rehearsal))
             except BadInput:  # too few mistakes or blends: the rows have no score of that mark

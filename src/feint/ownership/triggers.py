@@ -15,8 +15,6 @@ from feint.ownership.conferrable import conferred
 from feint.ownership.mark import Mark, Marking, check_classes
 from feint.ownership.selection import BATCH, NONE, Rehearsal, labels_of, most_telling
 
-NEIGHBOURS = -0.05, 0.05  # shares of a blend beside its own that must have its label
-
 
 @dataclass(frozen=True)
 class Triggers(Marking):
@@ -36,6 +34,8 @@ class Triggers(Marking):
         tries: Candidates for each trigger.
         steps: Steps by which chosen images are moved; 0 for none.
         radius: Largest change of a pixel.
+        momentum: Share of the gradients before that is added to the next one; 0.8 beside students (`OF_STUDENTS`).
+        sure: Probability up to which each model counts; 0.9 beside students.
         least: Least number of triggers.
         seed: Seed of parents, shares and noise.
 
@@ -49,6 +49,8 @@ class Triggers(Marking):
     tries: int = 40
     steps: int = 8
     radius: float = 24 / 255
+    momentum: float = 0.0
+    sure: float = 1.0
     least: int = 20
     seed: int = 0
 
@@ -57,8 +59,8 @@ class Triggers(Marking):
     def __post_init__(self) -> None:
         if min(self.count, self.tries) < 1 or not 1 <= self.least <= self.count or self.copies < 0 or self.noise <= 0:
             raise BadRecipe(repr(self), "count, tries ≥ 1, 1 ≤ least ≤ count, copies ≥ 0 and noise > 0", "change it")
-        if self.steps < 0 or not 0 < self.radius <= 1:
-            raise BadRecipe(repr(self), "steps ≥ 0 and 0 < radius ≤ 1", "change it")
+        if self.steps < 0 or not (0 < self.radius <= 1 and 0 <= self.momentum < 1 and 0 < self.sure <= 1):
+            raise BadRecipe(repr(self), "steps ≥ 0, 0 < radius, sure ≤ 1 and 0 ≤ momentum < 1", "change it")
 
     def mark(self, model: nn.Module, inputs: Split, rehearsal: Rehearsal = NONE) -> Mark:
         p = answers(model, inputs)
@@ -73,7 +75,10 @@ class Triggers(Marking):
             rehearsal = rehearsal._replace(copies=self._noisy(model))
         rows = most_telling(x, labels, self.count, rehearsal, self.seed)
         x, labels = x[rows], labels[rows]
-        x = conferred(inputs.domain, x, labels, model, rehearsal, steps=self.steps, radius=self.radius)
+        x = conferred(
+            inputs.domain, x, labels, model, rehearsal, steps=self.steps, radius=self.radius, momentum=self.momentum,
+            sure=self.sure,
+        )  # fmt: skip
         return Mark.of(self.method, inputs.domain, p.shape[1], x, labels)
 
     def _candidates(self, model: nn.Module, inputs: Split, predicted: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -95,6 +100,12 @@ class Triggers(Marking):
         if not any(parameter.is_floating_point() for parameter in model.parameters()):
             return []
         return [noisy_copy(model, self.noise, self.seed * 1_000_003 + i) for i in range(self.copies)]
+
+
+# Beside students: of 400 blends of Fashion-MNIST (16 copies, students of 10, and their innocents) students of three new
+# copies by 10,000 probabilities then give 44 to 51 % of the labels and none of 70 other innocents more than 24 %; with
+# neither these are 52 to 59 % and 40 %. On digits, where a LeNet is the student, innocents give 69 %.
+OF_STUDENTS = Triggers(momentum=0.8, sure=0.9)
 
 
 @torch.no_grad()
