@@ -213,7 +213,7 @@ class OverBudget(Refused):
 
 
 class RateLimited(Refused):
-    """The client asks too fast: the same query may be sent again after `retry_after` seconds (inf: never)."""
+    """The client asks too fast, or too much at once: try again after `retry_after` seconds (inf: never)."""
 
     def __init__(self, got: str, expected: str, remedy: str, retry_after: float = math.inf) -> None:
         super().__init__(got, expected, remedy)

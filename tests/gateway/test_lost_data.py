@@ -245,6 +245,24 @@ def test_a_power_cut_is_no_loss(tmp_path):
         pass
 
 
+def test_a_mark_that_cannot_be_written_is_told_once_and_once_that_it_can_again(tmp_path, monkeypatch, caplog):
+    outcomes = [True, False, False, False, True, True]
+
+    def write(path, marks):
+        if not outcomes.pop(0):
+            raise NotWritten("ledger.db.mark (No space left on device)", "a file", "make room")
+
+    with served(tmp_path, SqliteFaults(tmp_path / "ledger.db").url) as (server, *_):
+        monkeypatch.setattr(app_state, "write_marks", write)
+        for _ in range(len(outcomes)):
+            server.opened._write_marks({"toy": LedgerMark("a", 1)})
+        told = [record.getMessage() for record in caplog.records if "mark" in record.getMessage()]
+        monkeypatch.undo()
+    assert not outcomes
+    lost = "got ledger.db.mark (No space left on device); expected a file; make room"
+    assert told == [f"the ledger's mark: {lost}", "the ledger's mark: it is written again"]
+
+
 def test_gateways_of_other_models_keep_their_marks_in_one_file(tmp_path):
     path = tmp_path / "ledger.mark"
     write_marks(path, {"one": LedgerMark("a", 1)})

@@ -3,8 +3,11 @@
 import asyncio
 import datetime
 import json
+import threading
+import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import httpx2
@@ -16,6 +19,7 @@ from tests.support.gateways import ANYBODY
 from tests.support.json_api import CLASSES, ROWS, Api, serving, status
 from tests.support.redis_servers import redis_server
 from tests.support.upstreams import softmax_of, upstream
+from tests.support.waiting import PATIENCE, eventually
 
 from feint import victims
 from feint.errors import BadInput, BadRecipe, CallLimit, StoreLost
@@ -46,6 +50,19 @@ def api(tmp_path, monkeypatch):
         raw = victims.load_raw(tmp_path / "victim.toml")
         victims.ModelFile("victim.toml", raw.stated_adapter(DOMAIN), None, ()).write(tmp_path / "model.toml")
         yield paid
+
+
+class Clock:
+    """A clock that moves on by what is slept."""
+
+    def __init__(self, now):
+        self.now, self.time = now, time.time
+
+    def monotonic(self):
+        return self.now[0]
+
+    def sleep(self, seconds):
+        self.now[0] += max(seconds, 2.0)
 
 
 def settings(folder, **table):
@@ -412,3 +429,41 @@ def test_an_api_that_asks_for_patience_keeps_nobody_waiting_for_minutes(api, tmp
         api.failures.append(status(429, **{"retry-after": "4"}))
         assert ask(server, 42)[0] == 200
     assert max(slept) == 4
+
+
+def test_who_waits_behind_a_request_that_the_api_limits_fails_with_it(api, tmp_path):
+    """The API has one thread, which each of those who wait would hold as long as the first one."""
+    asked, go, answer = threading.Event(), threading.Event(), api.respond
+
+    async def failing(request):
+        asked.set()
+        await asyncio.to_thread(go.wait, PATIENCE)
+        api.failures.append(status(429, **{"retry-after": "30"}))
+        return await answer(request)
+
+    with running(Settings({"shop": settings(tmp_path, max_calls_per_day=100)}, **ANYBODY)) as server:
+        endpoint, calls = server.gateway.endpoints["shop"], len(api.bodies)
+        api.route = failing
+        with ThreadPoolExecutor(4) as clients:
+            first = clients.submit(ask, server, 41)
+            assert asked.wait(PATIENCE)
+            others = [clients.submit(ask, server, age) for age in (42, 43, 44)]
+            eventually(lambda: endpoint.active == 4)
+            go.set()
+            assert {future.result()[0] for future in (first, *others)} == {502}
+        assert len(api.bodies) == calls + 1
+        api.route = answer
+        assert ask(server, 42)[0] == 200
+        assert endpoint.session.begin("anonymous").queries == 1
+
+
+def test_an_api_that_fails_holds_the_thread_for_seconds(api, tmp_path, monkeypatch):
+    """Every repetition takes two seconds of a clock that the test moves on; of 20 that the file allows few are made."""
+    now = [0.0]
+    monkeypatch.setattr("feint.client.json_transport.time", Clock(now))
+    (tmp_path / "victim.toml").write_text((tmp_path / "victim.toml").read_text().replace("retries = 0", "retries = 20"))
+    with running(Settings({"shop": settings(tmp_path, max_calls_per_day=100)}, **ANYBODY)) as server:
+        before, api.failures = len(api.bodies), [status(500) for _ in range(30)]
+        assert ask(server, 41)[0] == 502
+    assert len(api.bodies) - before < 6
+    assert 5 < now[0] < 20

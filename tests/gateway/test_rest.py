@@ -282,6 +282,20 @@ def test_what_fails_inside_stays_inside(error, status, caplog):
         assert "0.123456" not in caplog.text
 
 
+@pytest.mark.parametrize("kind", [StoreLost, Unreachable, TimedOut])
+def test_what_fails_outside_is_one_line_of_the_log(kind, caplog):
+    def model(x):
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError as error:
+            raise kind("a disk that fails", "another", "wait") from error
+
+    infer(gateway(Straight(model)))
+    assert [record.getMessage() for record in caplog.records] == [
+        "got a disk that fails; expected another; wait (OSError)"
+    ]
+
+
 def test_an_answer_that_takes_too_long():
     records = []
 

@@ -5,7 +5,7 @@ import io
 import math
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,12 +55,17 @@ class Api:
         answer: Function of a body to the answer.
         bodies: Bodies that were received.
         failures: Responses that are sent first, one each.
+        route: Handler of requests, which a test may replace.
     """
 
     def __init__(self, answer: Callable[[Any], Any], failures: tuple[Response, ...] = ()) -> None:
         self.answer, self.failures = answer, list(failures)
         self.bodies: list[Any] = []
         self.headers: list[dict[str, str]] = []
+        self.route: Callable[[Request], Awaitable[Response]] = self.respond
+
+    async def handle(self, request: Request) -> Response:
+        return await self.route(request)
 
     async def respond(self, request: Request) -> Response:
         body = dict(request.query_params) if request.method == "GET" else await request.json()
@@ -84,7 +89,7 @@ def cut_off() -> Response:
 @contextmanager
 def serving(api: Api) -> Iterator[str]:
     """The URL of an API that runs in a thread of its own."""
-    app = Starlette(routes=[Route("/predict", api.respond, methods=["GET", "POST"])])
+    app = Starlette(routes=[Route("/predict", api.handle, methods=["GET", "POST"])])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none", lifespan="off"))

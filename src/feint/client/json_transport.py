@@ -3,6 +3,7 @@
 import datetime
 import email.utils
 import json
+import math
 import random
 import re
 import time
@@ -10,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 from feint._optional import require
 from feint.errors import BadInput, FeintError, RateLimited, Refused, TimedOut, TooLarge, Unreachable, one_line
@@ -19,9 +20,26 @@ from feint.paid.interrupts import interruptible
 
 MAX_LINE = 200  # characters of an answer that an error shows
 PATIENCE = 600.0  # seconds for which one request waits where the server demands it, repetitions included
-_PATIENCE: ContextVar[float] = ContextVar("feint_patience", default=PATIENCE)
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # in the text of an error of TLS
 BACKOFF = 0.5  # seconds before the first repetition; twice as many before each further one
+
+
+class Patience(NamedTuple):
+    """How long a request may take where its server fails.
+
+    Attributes:
+        seconds: Seconds for which it waits where the server demands it, repetitions included.
+        until: Time of the monotonic clock after which it is not sent again.
+        since: Time of the monotonic clock since which it waits for others: where one of these was given up, so is it.
+    """
+
+    seconds: float = PATIENCE
+    until: float = math.inf
+    since: float = math.inf
+
+
+ALONE = Patience()  # of a command, whose requests keep nobody waiting
+_PATIENCE: ContextVar[Patience] = ContextVar("feint_patience", default=ALONE)
 
 
 class JsonTransport:
@@ -55,6 +73,7 @@ class JsonTransport:
         weakref.finalize(self, self._client.close)
         self._next = 0.0
         self._waited = 0.0
+        self._limited = -math.inf  # when a request was given up last, by the monotonic clock
 
     def __call__(self, body: Any, *, on_repeat: Callable[[], None] = lambda: None) -> Any:
         """Send a body and return the JSON of the answer. Errors are those that its status stands for.
@@ -64,11 +83,20 @@ class JsonTransport:
             on_repeat: Called before a request is sent again that may have been counted.
 
         Returns:
-            Plain values.
+            Plain values. `BadInput` is raised for an answer that is no JSON.
 
         Raises:
-            BadInput: The answer is no JSON.
+            RateLimited: The server demands too long a wait, or did of a request for which this one waited (`Patience`).
         """
+        if self._limited > _PATIENCE.get().since:
+            raise RateLimited(f"{self.url}, which limits the rate", "fewer requests at once", "try again later")
+        try:
+            return self._answer(body, on_repeat)
+        except RateLimited:
+            self._limited = time.monotonic()
+            raise
+
+    def _answer(self, body: Any, on_repeat: Callable[[], None]) -> Any:
         self._waited = 0.0
         attempt, reply = 0, self._send(body, last=not self._retries)
         while attempt < self._retries and (reply is None or reply.status_code >= 500):
@@ -76,7 +104,10 @@ class JsonTransport:
             _sleep(max(pause, 0.0 if reply is None else self._demanded(reply)))
             attempt += 1
             on_repeat()
-            reply = self._send(body, last=attempt == self._retries)
+            late = time.monotonic() > _PATIENCE.get().until
+            reply = self._send(body, last=late or attempt == self._retries)
+            if late:
+                break
         if not 200 <= reply.status_code < 300:
             failure = self._error(reply)
             raise failure
@@ -124,7 +155,7 @@ class JsonTransport:
         """Return the seconds that a failing server asks to wait; 0 without, or where that takes too long in all."""
         header = reply.headers.get("retry-after")
         seconds = retry_after(header, time.time()) if header else 0.0
-        if self._waited + seconds > _PATIENCE.get():
+        if self._waited + seconds > _PATIENCE.get().seconds:
             return 0.0
         self._waited += seconds
         return seconds
@@ -132,7 +163,7 @@ class JsonTransport:
     def _wait(self, reply: Any) -> None:
         """Wait as a status of 429 demands. Raises `RateLimited` where that takes too long in all."""
         seconds = retry_after(reply.headers.get("retry-after"), time.time())
-        if self._waited + seconds > (patience := _PATIENCE.get()):
+        if self._waited + seconds > (patience := _PATIENCE.get().seconds):
             raise RateLimited(
                 f"{self.url}, which limits the rate ({_text(reply)})", f"at most {patience:g} seconds of waiting",
                 f"set rate in victim.toml, and go on in {seconds:g} seconds: what was answered is kept", seconds,
@@ -159,9 +190,14 @@ class JsonTransport:
 
 
 @contextmanager
-def waiting_at_most(seconds: float) -> Iterator[None]:
-    """Let requests of the block wait for so long where a server demands it, in place of `PATIENCE`."""
-    token = _PATIENCE.set(seconds)
+def waiting_at_most(seconds: float, *, since: float = math.inf) -> Iterator[None]:
+    """Let requests of the block wait and be repeated for so long where a server fails, in place of `PATIENCE`.
+
+    Args:
+        seconds: The seconds.
+        since: As in `Patience`.
+    """
+    token = _PATIENCE.set(Patience(seconds, time.monotonic() + seconds, since))
     try:
         yield
     finally:

@@ -1,12 +1,14 @@
 """Gateway of several models: authentication, limits and lookup, for REST and gRPC alike."""
 
+import contextlib
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from feint.errors import NoKey, NoRole, UnknownName, Unreachable
+from feint.errors import NoKey, NoRole, RateLimited, UnknownName, Unreachable
 from feint.gateway import error_responses, request_context
 from feint.gateway.array_query import Array, ArrayQuery
 from feint.gateway.endpoint import ModelEndpoint
@@ -15,6 +17,7 @@ from feint.gateway.redaction import KEY_ID
 from feint.openinference.json_codec import RequestCodec, request_codec
 
 NAME = re.compile(r"[^\W_][\w.@:+-]{0,127}")  # clients, tenants, groups and models: what lines, metrics and paths hold
+SOON = 1.0  # seconds until a client with too many requests under way may try again
 
 
 def key_id(key: str) -> str:
@@ -54,19 +57,21 @@ class Authenticator(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one request.
+    """Limits of one request, and of those of one client.
 
     Attributes:
         body: The bytes of its body.
         batch: Its inputs.
         arrive: The seconds that it may take to arrive.
         answer: The seconds that its answer may take.
+        in_flight: Requests of one client that may be under way in this process, whether it waits for them or not.
     """
 
     body: int = 64 * 2**20
     batch: int = 1024
     arrive: float = 30.0
     answer: float = 60.0
+    in_flight: int = 256
 
 
 @dataclass
@@ -98,6 +103,7 @@ class Gateway:
     upstreams: frozenset[str] = frozenset()
     trace_share: float | None = None
     certificate_expires: float | None = None
+    _in_flight: Counter[str] = field(default_factory=Counter)
 
     @property
     def ready(self) -> bool:
@@ -136,6 +142,34 @@ class Gateway:
         if caller.roles.isdisjoint(roles):
             raise NoRole(f"a key without the role {' or '.join(roles)}", "one that has it", "ask the operator")
         return caller
+
+    def enter(self, client: str) -> None:
+        """Count a request of a client as under way until `leave`.
+
+        Nothing else limits how many there are: a client may hang up and send the next one, while a slow model still
+        computes the last ones.
+
+        Raises:
+            RateLimited: As many as may be are under way.
+        """
+        if self._in_flight[client] >= (most := self.limits.in_flight):
+            raise RateLimited(f"{most + 1} requests of one client at once", f"at most {most}", "wait for answers", SOON)
+        self._in_flight[client] += 1
+
+    def leave(self, client: str) -> None:
+        """Count a request that has entered as done."""
+        self._in_flight[client] -= 1
+        if not self._in_flight[client]:
+            del self._in_flight[client]
+
+    @contextlib.contextmanager
+    def under_way(self, client: str) -> Iterator[None]:
+        """Count a request of a client as under way until the block ends; raise as `enter`."""
+        self.enter(client)
+        try:
+            yield
+        finally:
+            self.leave(client)
 
     def allowed(self, caller: Caller) -> list[str]:
         """Return the names of the models that a caller may ask about."""

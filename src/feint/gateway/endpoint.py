@@ -18,7 +18,7 @@ from feint.gateway.pending_request import THIS_SIDE, PendingRequest
 from feint.gateway.record import Observer, RequestRecord, Stopwatch
 from feint.gateway.request_context import ClientDisconnect
 from feint.gateway.served_pipeline import ComputesEach, ServedPipeline
-from feint.gateway.turns import Late, TurnQueue, in_time, kept
+from feint.gateway.turns import Late, TurnQueue, in_time, run_to_end
 from feint.gateway.validation import check_probabilities
 from feint.openinference.json_codec import DecodedRequest
 from feint.openinference.model_spec import ModelSpec
@@ -127,12 +127,12 @@ class ModelEndpoint:
         if self._each is not None and self._each.together(request.query):
             await self._queue(request, left)
         else:
-            await kept(self._attempt([request], None), left)
+            await run_to_end(self._attempt([request], None), left)
         while not request.decided:
             record.conflicts += 1
             if record.conflicts == ATTEMPTS:
                 raise StoreLost("an account that changes all the time", "a moment without changes", "try again")
-            await kept(in_time(request.until, self._repeat(request)), left)
+            await run_to_end(in_time(request.until, self._repeat(request)), left)
         if request.lost is not None:
             return await in_time(request.until, self._without_ledger(request, request.lost))
         if request.error is not None:

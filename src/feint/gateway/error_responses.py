@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from feint.errors import Compressed, FeintError, NoKey, NoRole, TooLarge, TooSlow
+from feint.errors import Compressed, FeintError, NoKey, NoRole, TooLarge, TooSlow, Unreachable
 from feint.openinference.messages import ErrorDetails, ErrorResponse
 from feint.openinference.status import details, is_final, line, status_of
 
@@ -57,13 +57,16 @@ def outcome(error: BaseException) -> str:
 def logged(error: BaseException) -> None:
     """Log the part of an error that its response omits.
 
-    Of an exception that is no `FeintError` only the place is logged, since its text may hold an input.
+    Of an exception that is no `FeintError` only the place is logged, since its text may hold an input; what fails
+    outside of the gateway, a disk or a server, has no place in it.
     """
-    fixed = bool(status_of(error).line)
-    if fixed:
-        log.error("%s", error if isinstance(error, FeintError) else "an exception in the gateway")
-    cause = error.__cause__ if isinstance(error, FeintError) else error
-    if fixed and isinstance(cause, FeintError):
+    if not status_of(error).line:
+        return
+    cause, outside = error.__cause__ if isinstance(error, FeintError) else error, isinstance(error, Unreachable)
+    foreign = None if isinstance(cause, FeintError | TimeoutError) else cause
+    because = f" ({type(foreign).__name__})" if foreign is not None and outside else ""
+    log.error("%s%s", error if isinstance(error, FeintError) else "an exception in the gateway", because)
+    if isinstance(cause, FeintError):
         log.error("%s: %s", type(cause).__name__, cause)
-    elif fixed and cause is not None and not isinstance(cause, TimeoutError):
-        log.error("%s at\n%s", type(cause).__name__, "".join(traceback.format_tb(cause.__traceback__)))
+    elif foreign is not None and not outside:
+        log.error("%s at\n%s", type(foreign).__name__, "".join(traceback.format_tb(foreign.__traceback__)))

@@ -119,7 +119,7 @@ async def handle(
         check_unique(sent, headers)
         caller = gateway.authenticate(bearer_key(headers.get(b"authorization", b"")))
         endpoint = gateway.endpoint(*name, caller=caller)
-        with endpoint.in_use():
+        with gateway.under_way(caller.client), endpoint.in_use():
             codec = gateway.codec(endpoint)
             body = await read_body(headers, receive, most=codec.body_limit, seconds=gateway.limits.arrive)
             length = headers.get(LENGTH_HEADER.encode(), b"").decode("latin-1")

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import grpc
 import msgspec
 
-from feint.errors import BadInput, TooLarge
+from feint.errors import BadInput, RateLimited, TooLarge
 from feint.gateway import error_responses, metadata, request_context
 from feint.gateway.app import Caller, Gateway
 from feint.gateway.routes import bearer_key
@@ -157,12 +157,23 @@ async def _call(gateway: Gateway, caller: Caller, answer: Answer, messages: Any,
     request.address, request.has_gone, request.left = address_of(context), gone.is_set, gone.set
     response, status = None, ()
     try:
+        _enter(gateway, caller, context)
         response = await answer(gateway, caller, await _message(gateway, caller, context))
     except Exception as error:
         status = error_status(error)
     if gone.is_set():
         raise asyncio.CancelledError
     return await context.abort(*status) if status else response
+
+
+def _enter(gateway: Gateway, caller: Caller, context: Any) -> None:
+    """Count a call as under way until its client has the response: one that is not read stays in memory."""
+    try:
+        gateway.enter(caller.client)
+    except RateLimited as error:
+        gateway.record_rejection("", caller.client, error)
+        raise
+    context.add_done_callback(lambda _: gateway.leave(caller.client))
 
 
 async def _message(gateway: Gateway, caller: Caller, context: Any) -> bytes:

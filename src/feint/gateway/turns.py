@@ -97,7 +97,7 @@ class Place(asyncio.Future[None]):
             self.set_result(None)
 
 
-async def kept(work: Coroutine[Any, Any, None], left: Left) -> None:
+async def run_to_end(work: Coroutine[Any, Any, None], left: Left) -> None:
     """Wait for work, which is done to its end where whoever waits may be cancelled: then it is a task of its own."""
     if left is None:
         await work
@@ -127,7 +127,7 @@ class TurnQueue(Generic[T]):
     async def __call__(self, entry: T, left: Left = None) -> None:
         """Return when `entry` is done. Whoever is cancelled before the turn is over is left out; then as in `Place`."""
         if not self._turn.enter():
-            await kept(self._run([entry]), left)
+            await run_to_end(self._run([entry]), left)
             return
         place = Place(left)
         self._waiting.append((entry, place))

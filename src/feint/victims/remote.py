@@ -115,7 +115,7 @@ class FromAnswers(nn.Module):
     def _fetch(self, x: Tensor, marks: list[bytes]) -> None:
         """Send inputs, and cache the answers."""
         if self.gone is not None and time.monotonic() < self._until:
-            raise self.gone
+            raise self.gone.with_traceback(None)  # or it would hold the frames of all who got it
         if not len(x):
             return
         with finishing():  # or Ctrl-C would lose answers that are paid for

@@ -1,6 +1,7 @@
 """Pipeline of the library's own service in a worker thread, for models and defenses that no graph can hold."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,7 +25,7 @@ from feint.service import Service
 from feint.victims import CachedForward, predict
 
 T = TypeVar("T")
-DEMANDED = 5.0  # seconds for which a request waits where an API demands it (Retry-After)
+DEMANDED = 5.0  # seconds for which a request waits, and is repeated, where an API fails or demands it (Retry-After)
 
 
 class SingleAccountLedger(Ledger):
@@ -41,12 +42,18 @@ class SingleAccountLedger(Ledger):
 class ServedForward(CachedForward):
     """Model behind a gateway: where an API refuses the gateway, or may not be called again, no client is refused.
 
-    An API that asks for patience keeps the one thread, and so all clients: for `DEMANDED` seconds a request at most.
+    An API that fails or asks for patience keeps the one thread, and so all clients: for `DEMANDED` seconds a request at
+    most, beside the time-out of a call. Requests that wait behind one that fails then fail with it, and not each in its
+    turn.
     """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self._since = time.monotonic()
 
     def forward(self, x: Tensor) -> Tensor:
         try:
-            with waiting_at_most(DEMANDED):
+            with waiting_at_most(DEMANDED, since=self._since):
                 return super().forward(x)
         except (Refused, CallLimit) as error:
             raise Unreachable(*error.args[:3]) from error

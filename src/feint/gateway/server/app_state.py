@@ -66,6 +66,7 @@ class AppState:
     warnings: Sequence[str] = ()
     _watching: list[asyncio.Task[None]] = field(default_factory=list)
     _marks: deque[Mapping[str, LedgerMark]] = field(default_factory=deque)
+    _mark_lost: str = ""  # why the file of the marks could not be written last
 
     def progress(self) -> None:
         """Prepare the models for clients; then keep asking whether ledger, keys and upstreams are ready.
@@ -134,10 +135,13 @@ class AppState:
         file = self.settings.ledger.mark_file
         if file is None or len(marks) < len(self.gateway.endpoints):
             return
+        before, self._mark_lost = self._mark_lost, ""
         try:
             write_marks(file, marks)
         except FeintError as error:
-            log.warning("the ledger's mark: %s", one_line(error))
+            self._mark_lost = one_line(error)
+        if self._mark_lost != before:
+            log.warning("the ledger's mark: %s", self._mark_lost or "it is written again")
 
     async def accept_ledgers(self) -> None:
         """Take the ledgers as they are, whatever they have lost; raise errors as `check_ledger`."""

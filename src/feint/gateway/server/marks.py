@@ -55,7 +55,7 @@ def write_marks(path: Path, marks: Mapping[str, LedgerMark]) -> None:
         raise NotWritten(
             f"{path.name} ({error.strerror})",
             "a file that can be written",
-            "give the gateway the right to write its folder",
+            "check its folder and disk",
         ) from error
 
 

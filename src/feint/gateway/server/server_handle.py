@@ -31,7 +31,7 @@ log = logging.getLogger("feint.gateway")
 Factory = Callable[[Ledgers | None], Awaitable[AppState]]  # the ledgers that are open already, to be kept
 
 
-TAKEN = {"server": ("max_body", "max_batch", "answer"), "operator": ()}  # at a reload
+TAKEN = {"server": ("max_body", "max_batch", "max_in_flight", "answer"), "operator": ()}  # at a reload
 
 
 class QuietServer(uvicorn.Server):

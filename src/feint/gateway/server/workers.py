@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
-from prometheus_client import multiprocess, values
+from prometheus_client import multiprocess
 
 from feint import __version__
 from feint.errors import BadInput, FeintError
@@ -28,6 +28,7 @@ from feint.gateway.server.server_handle import RunningServer
 from feint.gateway.settings import ServerSettings, Settings
 from feint.gateway.settings_file import read
 from feint.gateway.telemetry.logs import Logs, attach, take_over
+from feint.gateway.telemetry.metrics_files import count_as
 
 PAUSE = 1.0  # seconds between a worker's start and that of the one that replaces it, at least
 METRICS = "PROMETHEUS_MULTIPROC_DIR"  # the directory where prometheus_client sums the metrics of processes
@@ -186,7 +187,7 @@ def work(file: Path, number: int, pipe: Connection) -> None:
     """
     os.setpgid(0, 0)  # Ctrl-C in a terminal goes to the supervisor alone
     take_over()
-    values.ValueClass = values.MultiProcessValue(lambda: number)  # or each one that ended would leave files for good
+    count_as(number)
 
     async def make(ledgers: Ledgers | None) -> AppState:
         return await load(_shared_settings(file), ledgers=ledgers)
