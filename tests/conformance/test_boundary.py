@@ -1,7 +1,8 @@
 """Contracts of boundary defenses, over everything that the room exports."""
 
+import math
 import tomllib
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -27,6 +28,21 @@ from feint.errors import BadInput, BadRecipe
 from feint.models.networks import Network
 
 CASES = examples.cases(examples.BOUNDARY)
+
+
+NUMBERS = [
+    (method, field.name)
+    for method in CASES.values()
+    for field in fields(method)
+    if type(getattr(method, field.name)) in (int, float)
+]
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -1.0, True, "1"])
+@pytest.mark.parametrize(("method", "field"), NUMBERS, ids=lambda value: str(getattr(type(value), "__name__", value)))
+def test_every_number_is_finite_and_none_is_negative(method, field, number):
+    with pytest.raises(BadRecipe, match=r"expected .*(values of at least|more than 0)"):
+        replace(method, **{field: number})
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,15 @@ def descriptors():
     return len([*Path("/proc/self/fd").iterdir()])
 
 
+def lasting():
+    """Return how many descriptors stay open: every second a checkpoint of the ledger opens its file for a moment."""
+    counts = []
+    for _ in range(20):
+        counts.append(descriptors())
+        time.sleep(0.01)
+    return min(counts)
+
+
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -69,10 +78,10 @@ def resident():
 def test_a_reload_closes_what_it_replaces_at_once(settings):
     with running(settings) as server:
         reload(server, settings)
-        before = descriptors()
+        before = lasting()
         for _ in range(5):
             reload(server, settings)
-        assert descriptors() <= before
+        assert lasting() <= before
 
 
 def test_a_reload_that_fails_leaves_nothing_open(settings):

@@ -47,7 +47,7 @@ class AdversarialTraining(Boundary):
     from_scratch: bool = False
 
     def __post_init__(self) -> None:
-        check_at_least(self, 0, self.radius)
+        check_at_least(self, 0, self.radius, self.step)
         check_at_least(self, 1, self.steps)
         if not (self.radius <= 1 and self.step > 0):
             raise BadRecipe(repr(self), "a radius of at most 1 and a step of more than 0", "inputs are in [0, 1]")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from feint.data import Split
-from feint.errors import BadInput, BadRecipe
+from feint.errors import BadInput, BadRecipe, is_finite
 from feint.fitting import FitContext
 from feint.models.networks import Classifier
 from feint.models.training import Batch, Loss, Training, check_targets, refine
@@ -171,6 +171,6 @@ def stored(split: Split) -> Tensor:
 
 
 def check_at_least(recipe: Boundary, least: float, *values: float) -> None:
-    """Raise `BadRecipe` where one of the values is smaller than `least`, or NaN."""
-    if not all(value >= least for value in values):
-        raise BadRecipe(repr(recipe), f"values of at least {least:g}", "raise them")
+    """Raise `BadRecipe` where one of the values is no finite number, or smaller than `least`."""
+    if not all(is_finite(value) and value >= least for value in values):
+        raise BadRecipe(repr(recipe), f"finite values of at least {least:g}", "change them")

@@ -83,7 +83,7 @@ class ClassFeatureWatermark(Boundary):
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, self.count, self.sources, self.batch)
-        check_at_least(self, 0, self.target or 0, self.weight, self.similarity, self.spread)
+        check_at_least(self, 0, self.target or 0, self.draw, self.weight, self.similarity, self.spread)
 
     def retrain_from(self, context: FitContext) -> Retrained:
         outliers = require_outliers(context.outliers, context.inputs)

@@ -53,7 +53,7 @@ class MarginWatermark(Boundary):
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, self.count, self.batch, self.steps)
-        check_at_least(self, 0, self.step, self.weight)
+        check_at_least(self, 0, self.step, self.draw, self.weight)
 
     def retrain_from(self, context: FitContext) -> Retrained:
         """See `Boundary.retrain`; outliers are not used."""

@@ -43,7 +43,7 @@ class NastyTeacher(Boundary):
     from_scratch: bool = False
 
     def __post_init__(self) -> None:
-        check_at_least(self, 0, self.weight)
+        check_at_least(self, 0, self.weight, self.temperature)
         if not self.temperature > 0:
             raise BadRecipe(f"a temperature of {self.temperature}", "more than 0", "raise it")
 
