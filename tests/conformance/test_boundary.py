@@ -38,7 +38,7 @@ NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize("number", [math.nan, math.inf, -1.0, True, "1", None])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -1.0, True, "1"])
 @pytest.mark.parametrize(("method", "field"), NUMBERS, ids=lambda value: str(getattr(type(value), "__name__", value)))
 def test_every_number_is_finite_and_none_is_negative(method, field, number):
     with pytest.raises(BadRecipe, match=r"expected .*(values of at least|more than 0)"):

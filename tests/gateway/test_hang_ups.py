@@ -315,7 +315,7 @@ def test_whoever_is_cancelled_at_the_ledger_is_charged_whatever_conflicts(client
 
     async def ask(endpoint, client, gone):
         context = request_context.begin("/", "", {})
-        context.has_gone, context.left = gone.is_set, gone.set
+        context.has_gone, context.on_leave = gone.is_set, gone.set
         return await endpoint.answer(ArrayQuery(np.zeros((1, *SHAPE), np.float32), client))
 
     async def scene():

@@ -36,7 +36,7 @@ class ModelEndpoint:
 
     A client who goes away before the model is asked is not charged. Once it is asked, the request is decided whether
     anybody waits for the answer or not: charge and evidence stay, or hanging up would buy computation without end. So
-    a server that cancels what nobody waits for says where it does (`RequestContext.left`), and waits for their end.
+    a server that cancels what nobody waits for says where it does (`RequestContext.on_leave`), and waits for their end.
 
     Args:
         spec: Model as clients see it.
@@ -123,16 +123,16 @@ class ModelEndpoint:
             self.observer(record)
 
     async def _answer(self, request: PendingRequest) -> Array:
-        record, left = request.record, request.record.context.left
+        record, on_leave = request.record, request.record.context.on_leave
         if self._each is not None and self._each.together(request.query):
-            await self._queue(request, left)
+            await self._queue(request, on_leave)
         else:
-            await run_to_end(self._attempt([request], None), left)
+            await run_to_end(self._attempt([request], None), on_leave)
         while not request.decided:
             record.conflicts += 1
             if record.conflicts == ATTEMPTS:
                 raise StoreLost("an account that changes all the time", "a moment without changes", "try again")
-            await run_to_end(in_time(request.until, self._repeat(request)), left)
+            await run_to_end(in_time(request.until, self._repeat(request)), on_leave)
         if request.lost is not None:
             return await in_time(request.until, self._without_ledger(request, request.lost))
         if request.error is not None:

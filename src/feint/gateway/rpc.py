@@ -154,7 +154,7 @@ async def _call(gateway: Gateway, caller: Caller, answer: Answer, messages: Any,
         CancelledError: The client has gone; gRPC itself raises it where a handler waits, and nobody takes the answer.
     """
     request, gone = request_context.current(), asyncio.Event()
-    request.address, request.has_gone, request.left = address_of(context), gone.is_set, gone.set
+    request.address, request.has_gone, request.on_leave = address_of(context), gone.is_set, gone.set
     response, status = None, ()
     try:
         _enter(gateway, caller, context)

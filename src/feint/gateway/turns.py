@@ -51,29 +51,29 @@ class Turn:
             self._over()
 
 
-Left = Callable[[], None] | None  # called where whoever waits for work is cancelled, None where nobody is
+OnLeave = Callable[[], None] | None  # called where whoever waits for work is cancelled, None where nobody is
 
 
-class Place(asyncio.Future[None]):
-    """Place of one who waits for work.
+class Waiter(asyncio.Future[None]):
+    """Future of one who waits for work.
 
     A server may cancel whoever waits, as their client has gone. Work that has begun goes on all the same, and they wait
     for its end: to hang up would buy work without a charge otherwise.
 
     Args:
-        left: Called where whoever waits is cancelled; None where they are let go at once.
+        on_leave: Called where whoever waits is cancelled; None where they are let go at once.
         begun: Whether the work has begun.
     """
 
-    def __init__(self, left: Left, *, begun: bool = False) -> None:
+    def __init__(self, on_leave: OnLeave, *, begun: bool = False) -> None:
         super().__init__()
-        self._left, self.begun = left, begun
+        self._on_leave, self.begun = on_leave, begun
 
     def cancel(self, msg: Any = None) -> bool:
         """Let go whoever waits, unless they have to wait for the end of the work."""
-        if not self.begun or self._left is None:
+        if not self.begun or self._on_leave is None:
             return super().cancel(msg)
-        self._left()
+        self._on_leave()
         return False
 
     async def wait(self) -> None:
@@ -97,17 +97,17 @@ class Place(asyncio.Future[None]):
             self.set_result(None)
 
 
-async def run_to_end(work: Coroutine[Any, Any, None], left: Left) -> None:
+async def run_to_end(work: Coroutine[Any, Any, None], on_leave: OnLeave) -> None:
     """Wait for work, which is done to its end where whoever waits may be cancelled: then it is a task of its own."""
-    if left is None:
+    if on_leave is None:
         await work
         return
-    place, task = Place(left, begun=True), asyncio.get_running_loop().create_task(work)
-    task.add_done_callback(place.follow)
+    waiter, task = Waiter(on_leave, begun=True), asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(waiter.follow)
     try:
-        await place.wait()
+        await waiter.wait()
     finally:
-        del task, place  # raised, an error holds this frame, which would hold it
+        del task, waiter  # raised, an error holds this frame, which would hold it
 
 
 class TurnQueue(Generic[T]):
@@ -121,17 +121,17 @@ class TurnQueue(Generic[T]):
 
     def __init__(self, run: Callable[[Sequence[T]], Coroutine[Any, Any, None]], *, quiet: int = QUIET) -> None:
         self._run, self._turn = run, Turn(self._begin, quiet=quiet)
-        self._waiting: list[tuple[T, Place]] = []
+        self._waiting: list[tuple[T, Waiter]] = []
         self._running = set[asyncio.Task[None]]()
 
-    async def __call__(self, entry: T, left: Left = None) -> None:
-        """Return when `entry` is done. Whoever is cancelled before the turn is over is left out; then as in `Place`."""
+    async def __call__(self, entry: T, on_leave: OnLeave = None) -> None:
+        """Return when `entry` is done. Whoever is cancelled before the turn is over is left out; then as in `Waiter`."""
         if not self._turn.enter():
-            await run_to_end(self._run([entry]), left)
+            await run_to_end(self._run([entry]), on_leave)
             return
-        place = Place(left)
-        self._waiting.append((entry, place))
-        await place.wait()
+        waiter = Waiter(on_leave)
+        self._waiting.append((entry, waiter))
+        await waiter.wait()
 
     def _begin(self) -> None:
         """Begin to do what waits."""
@@ -141,26 +141,26 @@ class TurnQueue(Generic[T]):
             self._running.add(running)
             running.add_done_callback(self._running.discard)
 
-    async def _all(self, waiting: Sequence[tuple[T, Place]]) -> None:
-        waiting = [(entry, place) for entry, place in waiting if not place.done()]
-        places = [place for _, place in waiting]
-        for place in places:
-            place.begun = True
+    async def _all(self, waiting: Sequence[tuple[T, Waiter]]) -> None:
+        waiting = [(entry, waiter) for entry, waiter in waiting if not waiter.done()]
+        waiters = [waiter for _, waiter in waiting]
+        for waiter in waiters:
+            waiter.begun = True
         try:
             if waiting:
                 await self._run([entry for entry, _ in waiting])
         except asyncio.CancelledError:  # the loop ends
-            for place in places:
-                place.begun = False
-                place.cancel()
+            for waiter in waiters:
+                waiter.begun = False
+                waiter.cancel()
             raise
         except Exception as error:
-            for place in places:
-                if not place.done():
-                    place.set_exception(error)
-        for place in places:
-            if not place.done():
-                place.set_result(None)
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(error)
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class Late(TimeoutError):
