@@ -101,7 +101,7 @@ def test_sequences_and_texts(save):
         ({"x": ROWS}, BadInput, "with x; expected inputs and labels"),
         ({"a": ROWS, "b": LABELS}, BadInput, "with a, b"),
         ({"x": ROWS, "y": LABELS[:2]}, BadInput, "as many labels as inputs"),
-        ({"x": ROWS[:0], "y": LABELS[:0]}, BadInput, "inputs as numbers"),
+        ({"x": ROWS[:0], "y": LABELS[:0]}, BadInput, "with no inputs; expected one or more"),
         ({"x": np.array([{}, 1, "a"], object), "y": LABELS}, DamagedFile, "without pickles"),
         ({"x": IMAGES.astype(np.float32), "y": LABELS}, BadInput, "save them as uint8"),
         ({"x": IMAGES / 50.0 - 1, "y": LABELS}, BadInput, "normalisation is a part of the model"),
