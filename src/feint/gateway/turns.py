@@ -125,7 +125,7 @@ class TurnQueue(Generic[T]):
         self._running = set[asyncio.Task[None]]()
 
     async def __call__(self, entry: T, on_leave: OnLeave = None) -> None:
-        """Return when `entry` is done. Whoever is cancelled before the turn is over is left out; then as in `Waiter`."""
+        """Return when `entry` is done. Whoever is cancelled before the turn is over is left out; then see `Waiter`."""
         if not self._turn.enter():
             await run_to_end(self._run([entry]), on_leave)
             return
