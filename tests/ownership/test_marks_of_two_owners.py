@@ -41,10 +41,10 @@ def claimed(recipe, other, victim, innocents, digits, outliers):
     """Whether the mark of `recipe` in the victim is claimed at it, and at a model that is marked by `other`."""
     *controls, second = innocents
     marked, _ = recipe.retrain(victim, digits.train, outliers=outliers)
-    theirs, _ = other.retrain(second, digits.train, outliers=outliers, seed=5)
+    second_marked, _ = other.retrain(second, digits.train, outliers=outliers, seed=5)
     mark = trained_mark(recipe, outliers if isinstance(recipe, ClassFeatureWatermark) else digits.train, 10)
     known = {str(i): [labels_of(control, mark.x).numpy()] for i, control in enumerate(controls)}
-    results = [judge(suspect, [mark], known, POLICY) for suspect in (marked, theirs)]
+    results = [judge(suspect, [mark], known, POLICY) for suspect in (marked, second_marked)]
     return [result.e_value >= 1000 for result in results]
 
 
