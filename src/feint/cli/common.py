@@ -1,5 +1,6 @@
 """Victims of commands, their samples, and checks of options."""
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -130,8 +131,10 @@ def limit_calls(place: str, meter: "Meter", most: int | None, *, known: int = 0)
         known: Number of answers that are kept from earlier runs.
 
     Raises:
-        BadInput: The model costs something, and there is no ceiling.
+        BadInput: The model costs something, and there is no ceiling; or its price is below 0.
     """
+    if not 0 <= meter.price_per_1000 < math.inf:
+        raise BadInput(f"--price-per-1000 {meter.price_per_1000:g}", "0 or more", "change it")
     if meter.price_per_1000 and most is None:
         raise BadInput(
             f"{place}, which costs {meter.price(1000)} for 1,000 calls", "a ceiling on the calls", "--max-calls N"

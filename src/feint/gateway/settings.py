@@ -10,13 +10,12 @@ from urllib.parse import urlsplit
 from feint.errors import BadRecipe
 from feint.gateway.app import NAME, Limits
 from feint.gateway.redaction import address
-from feint.paid.meter import Meter
 
 Place = Annotated[str, "a file or directory, or what names none: a module, an address, a recipe"]
 LOOPBACK = "127.0.0.1", "::1", "localhost"
 MOST_THREADS = 1024  # of a model
 LONGEST = 1e6  # seconds of any time: gRPC counts milliseconds, and those of a request twice, in 31 bits
-LARGEST = 1e9  # of a factor
+LARGEST = 1e9  # of a price or a factor
 FORMS = "http://HOST:PORT, https://HOST:PORT, grpc://HOST:PORT and grpcs://HOST:PORT"
 
 
@@ -237,7 +236,10 @@ class UpstreamSettings(ModelSettings):
             got = f"connect = {self.connect:g} and timeout = {self.timeout:g}"
             raise BadRecipe(got, f"finite numbers of seconds above 0, at most {LONGEST:g}", "change it")
         _check_calls(self.max_calls_per_day)
-        Meter(self.price_per_1000)  # which checks the price
+        if not 0 <= self.price_per_1000 <= LARGEST:
+            raise BadRecipe(
+                f"price_per_1000 = {self.price_per_1000}", f"a finite number, 0 to {LARGEST:g}", "change it"
+            )
         _check_sizes(self.classes, self.shape)
         if self.connections < 1:
             raise BadRecipe(f"connections = {self.connections}", "1 or more", "raise it")

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from feint.errors import BadRecipe, CallLimit, NotWritten
+from feint.errors import CallLimit, NotWritten
 
 BUSY = 60.0  # seconds to wait for another process
-DEAREST = 1e9  # price of 1,000 calls at most
 REQUEST = 256  # inputs in one request, where nothing else is said: as many as an oracle sends at once
 
 
@@ -70,7 +69,7 @@ class Meter:
     """Count of the calls to a model that costs money or is rate-limited. One input is one call.
 
     Attributes:
-        price_per_1000: Price of 1,000 calls, 0 to 1e9; 0 is free. `BadRecipe` is raised for another one.
+        price_per_1000: Price of 1,000 calls; 0 is free.
         currency: Currency of the price.
         most: Ceiling of the calls in this process; None is none.
         daily: Ceiling of the calls in a day; None is none.
@@ -84,12 +83,6 @@ class Meter:
     daily: CountOfDay | None = None
     size: int = REQUEST
     calls: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.price_per_1000 <= DEAREST:
-            raise BadRecipe(
-                f"price_per_1000 = {self.price_per_1000}", f"a finite number, 0 to {DEAREST:g}", "change it"
-            )
 
     def charge(self, count: int) -> None:
         """Count calls before they are made.
