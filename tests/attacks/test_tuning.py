@@ -96,7 +96,7 @@ def test_nothing_to_tune_is_refused():
         (Pixels((1, 8, 8)), "linear", {"lenet", "mlp"}),
         (Pixels((3, 32, 32)), "linear", {"lenet", "resnet9_32"}),
         (Pixels((3, 48, 192)), "linear", {"lenet", "resnet9_32_shrunk"}),
-        (Text(200), "ngrams", {"words", "textcnn"}),
+        (Text(200), "ngrams", {"bag_of_words", "textcnn"}),
         (Tokens(64, 257), "ngrams", {"textcnn"}),
     ],
     ids=["columns", "row", "grey", "colour", "wide", "text", "tokens"],

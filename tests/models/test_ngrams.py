@@ -117,7 +117,7 @@ def spam(n, seed=0):
     ("domain", "name"),
     [
         *itertools.product([Text(60), Tokens(60, 256)], ["ngrams", "logistic", "linear", "mlp", "textcnn"]),
-        (Text(60), "words"),
+        (Text(60), "bag_of_words"),
     ],
 )
 def test_surrogates_of_sequences_learn_and_are_stored(domain, name, tmp_path):
@@ -163,5 +163,5 @@ def test_probabilities_teach_the_words_that_change_no_label():
         z = learn(Network(name, Text(60), 2), x[:600], p[:600], Training())(x[600:])
         return torch.corrcoef(torch.stack([z[:, 1] - z[:, 0], score[600:]]))[0, 1]
 
-    assert correlation("words") > 0.99
+    assert correlation("bag_of_words") > 0.99
     assert correlation("ngrams") < 0.99

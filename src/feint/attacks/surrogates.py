@@ -127,7 +127,7 @@ def _on_sequences(domain: Domain, classes: int) -> Tried:
 
 def _on_texts(domain: Domain, classes: int) -> Tried:
     ngrams, *networks = _on_sequences(domain, classes)
-    return [ngrams, ("words", ADAMW), *networks]
+    return [ngrams, ("bag_of_words", ADAMW), *networks]
 
 
 TRIED: dict[type[Domain], Callable[[Any, int], Tried]] = {

@@ -47,7 +47,7 @@ def ngrams(inputs: Preprocessing, classes: int) -> nn.Module:
     return NGramClassifier(inputs.domain, classes)
 
 
-def words(inputs: Preprocessing, classes: int) -> nn.Module:
+def bag_of_words(inputs: Preprocessing, classes: int) -> nn.Module:
     """Return a linear classifier of the words of a text, which scikit-learn fits."""
     return WordClassifier(inputs.domain, classes)
 
@@ -101,7 +101,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mlp20": Architecture(mlp20),
     "mlp": Architecture(mlp),
     "ngrams": Architecture(ngrams, (Tokens, Text), preprocessing=values, at_once=True),
-    "words": Architecture(words, (Text,), preprocessing=values, at_once=True),
+    "bag_of_words": Architecture(bag_of_words, (Text,), preprocessing=values, at_once=True),
     "textcnn": Architecture(textcnn, (Tokens, Text), preprocessing=values),
     "lenet": _of_images(lenet),
     "resnet9_16": _of_images(resnet9(16)),
