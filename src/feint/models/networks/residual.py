@@ -84,7 +84,7 @@ def mirrored(body: Callable[[Preprocessing, int], nn.Sequential]) -> Body:
 
 
 def shrunk(body: Body, side: int = 32) -> Body:
-    """Return a body that sees an image at about `side`² pixels, each the mean of an area, in the image's proportions.
+    """Return a body that sees an image at about `side` × `side` pixels, each the mean of an area, in its proportions.
 
     A residual network takes as long for a large image as for a small one then, instead of 49 times as long for 224×224.
     """
