@@ -17,6 +17,7 @@ from feint import victims
 from feint.audit.query_test import DRAW, OF_ROWS, OUTLIERS
 from feint.data.made_up import made_up
 from feint.defenses.access import SequentialTest
+from feint.evaluation.detection import first_accusation
 from feint.gateway.array_query import ArrayQuery
 from feint.ledger import Account
 from feint.progress import ProgressCallback
@@ -151,8 +152,7 @@ def _drawn(setting: Setting, kind: str, count: int, account: int) -> Tensor:
 
 def _accused(test: SequentialTest, stream: Tensor) -> float:
     """Return the number of queries until the accusation; infinite for none."""
-    over = (test.replay(stream[None])[0] >= 1).nonzero()
-    return over[0].item() + 1 if len(over) else np.inf
+    return first_accusation(test.replay(stream[None])[0].numpy())
 
 
 def _answers(odd: Tensor, accused: float) -> float:

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.tables.rows import Jobs, Row, published_resnet20
 from feint import data
@@ -41,7 +41,7 @@ def theft(surrogate: Surrogate, progress: ProgressCallback) -> Row:
     stolen = learn(surrogate.network, enlarged(x), p, surrogate.training, progress=progress)
     seconds = time.process_time() - started
     judged = test.inputs(slice(0, JUDGED))
-    stolen_p = torch.cat([_answers(stolen, enlarged(part)) for part in judged.split(100)])
+    stolen_p = torch.cat([logits(stolen, enlarged(part)).softmax(-1) for part in judged.split(100)])
     scores = metrics.theft(metrics.StolenAnswers(stolen_p, logits(victim, judged).softmax(-1), test.labels[:JUDGED]))
     training = surrogate.training
     about = {"side": SIDE, "budget": BUDGET, "n_test": JUDGED, "seed": 0, "surrogate": surrogate.network.name}
@@ -52,8 +52,3 @@ def theft(surrogate: Surrogate, progress: ProgressCallback) -> Row:
 def enlarged(x: Tensor) -> Tensor:
     """Return images (N, 3, 32, 32) as ones of `SIDE`."""
     return F.interpolate(x, (SIDE, SIDE), mode="bicubic").clamp(0, 1)
-
-
-def _answers(model: nn.Module, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        return model.eval()(x).softmax(-1)

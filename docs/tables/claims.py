@@ -128,16 +128,12 @@ def students(rows: Iterable[Row]) -> Grid:
         parts = [row["triggers"] for row in group]
         agreed, highest = (part["agreed"] / part["compared"] for part in parts), [p["highest_control"] for p in parts]
         shown.append([
-            *key, f"{_mean(row['accuracy'] for row in group):.1%}", f"{_mean(row['fidelity'] for row in group):.1%}",
-            f"{_mean(agreed):.0%}", f"{max(highest):.0%}", _power(median(part["log_e"] for part in parts)),
+            *key, f"{mean(row['accuracy'] for row in group):.1%}", f"{mean(row['fidelity'] for row in group):.1%}",
+            f"{mean(agreed):.0%}", f"{max(highest):.0%}", _power(median(part["log_e"] for part in parts)),
             f"{sum(part['claimed'] for part in parts)} of {len(parts)}",
-            f"{_mean(part['asked'] for part in parts):,.0f}",
+            f"{mean(part['asked'] for part in parts):,.0f}",
         ])  # fmt: skip
     return shown
-
-
-def _mean(values: Iterable[float]) -> float:
-    return mean([*values])
 
 
 def innocent_students(rows: Iterable[Row]) -> Grid:

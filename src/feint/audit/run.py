@@ -170,14 +170,14 @@ def _run(
         label=request.label,
     )  # fmt: skip
     announce.samples(samples)
-    _check_ceiling(victim, samples)
+    first = attacker.first_asked(samples.pool)
+    _check_ceiling(victim, samples, first)
     accuracy = check_accuracy(
         victim, samples.labelled, expected=request.expected, classes=samples.classes, place=request.place,
         data=request.data, label=request.label,
     )  # fmt: skip
     announce.accuracy(accuracy)
     p = victims.answers(victim, samples.judge)
-    first = attacker.first_asked(samples.pool)
     asked = time.monotonic()
     answered = victims.answers(victim, first)
     seconds_per_answer = (time.monotonic() - asked) / len(first)
@@ -213,12 +213,11 @@ def _run(
     return Audit(request, victim, setup, results, promised, claimable, interrupted)
 
 
-def _check_ceiling(victim: nn.Module, samples: Samples) -> None:
+def _check_ceiling(victim: nn.Module, samples: Samples, first: Split) -> None:
     """Raise `CallLimit` where the least that any audit asks would exceed the ceiling, before anything is paid for."""
     if not isinstance(victim, victims.FromAnswers) or victim.recorded or victim.meter.most is None:
         return
-    asked = samples.fit, samples.judge, attacker.first_asked(samples.pool)
-    calls = sum(victim.calls(split.inputs()) for split in asked)
+    calls = sum(victim.calls(split.inputs()) for split in (samples.fit, samples.judge, first))
     if calls > victim.meter.most:
         raise CallLimit(
             f"{calls:,} {samples.judge.domain.noun} to ask about, {victim.meter.price(calls)}",
