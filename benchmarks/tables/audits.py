@@ -1,4 +1,4 @@
-"""What audits of two victims find, with their default minutes, beside the suites that attack the same victims.
+"""What audits of three victims find, beside the suites that attack the same victims.
 
 No suite: an audit chooses attackers, budgets and seeds by itself.
 """
@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.tables.rows import Jobs, Row
-from feint import bench, data
+from feint import bench, data, victims
 from feint.audit.run import Announcements, AuditRequest, AuditSetup, run
+from feint.bench.artifacts import weights
 from feint.errors import MissingData
 from feint.evaluation.robust import attackers, robust
 from feint.evaluation.sample_accuracy import SampleAccuracy
@@ -17,7 +18,8 @@ from feint.models import networks
 from feint.models.training import train
 from feint.progress import ProgressCallback
 
-SUITES = {"digits": "quick", "fashion_mnist": "fashion_mnist"}  # data, and the suite with a victim of these
+SUITES = {"digits": "quick", "fashion_mnist": "fashion_mnist", "cifar10": "cifar10"}  # data, and a suite of these
+MINUTES = {"digits": 10.0, "fashion_mnist": 14.0, "cifar10": 60.0}  # enough for one seed of each budget
 DEFENSES = {"none": "none", "LabelOnly": "label only"}  # in the audit, and in the suite
 FOLDER = Path("feint-bench") / "tables" / "audits"
 
@@ -42,8 +44,13 @@ def row(name: str, suite: str, progress: ProgressCallback) -> Row:
     """Return the worst cases of an audit at the budgets of a suite."""
     chosen, images = bench.load(suite), data.load(name)
     ((victim, entry),) = chosen.victims.items()
-    model = train(networks.get(entry.network, images), images.train, training=entry.training, progress=progress)
-    request = AuditRequest(name, defenses=tuple(it for it in DEFENSES if it != "none"), budgets=chosen.budgets)
+    network = networks.get(entry.network, images)
+    if entry.weights is not None:
+        model = victims.load_published(weights(entry.weights), network)
+    else:
+        model = train(network, images.train, training=entry.training, progress=progress)
+    defenses = tuple(it for it in DEFENSES if it != "none")
+    request = AuditRequest(name, entry.pool, defenses, MINUTES[name], chosen.budgets)
     done = run(model, request, FOLDER / name, announce=Unannounced(), progress=progress)
     cells = []
     for defense in DEFENSES:
