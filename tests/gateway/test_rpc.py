@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import math
 import socket
 
@@ -17,6 +18,7 @@ from tests.support.waiting import PATIENCE, eventually
 from feint.errors import Failed, OverBudget, ProofRequired, RateLimited, StoreLost, Suspected, Unreachable
 from feint.gateway import rpc, turns
 from feint.gateway.app import Caller, Limits
+from feint.gateway.request_context import ClientDisconnect
 from feint.hashcash import Puzzle
 from feint.openinference import proto
 
@@ -238,6 +240,15 @@ def test_a_key_for_metrics_may_ask_for_health_and_a_wrong_key_may_not():
     assert health(gateway(), "toy", metadata=key) == [SERVING]
     (error,) = health(gateway(), "toy", metadata=(("authorization", "Bearer wrong"),))
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_that_a_client_has_gone_is_no_error_of_the_gateway(caplog):
+    def admit(asked, account):
+        raise ClientDisconnect
+
+    (told,) = infer(gateway(Straight(admit=admit)), infer_message(), timeout=0.3)
+    assert told.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert not [it.getMessage() for it in caplog.records if it.levelno >= logging.ERROR]
 
 
 def test_calls_that_have_begun_are_decided_together(monkeypatch):

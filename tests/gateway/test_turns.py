@@ -8,7 +8,7 @@ import pytest
 from feint.gateway import turns
 from feint.gateway.backends.onnx_model import Outputs
 from feint.gateway.backends.shared_run import SharedRun
-from feint.gateway.turns import QUIET, Gathering, TurnQueue
+from feint.gateway.turns import QUIET, Gathering, TurnQueue, run_to_end
 
 
 def sizes_of(counts):
@@ -113,16 +113,16 @@ class Hangs:
 
 def test_whoever_is_cancelled_before_the_turn_begins_is_left_out():
     async def main():
-        work, left = Hangs(), []
+        work = Hangs()
         queue = TurnQueue(work)
-        waiting = [asyncio.ensure_future(queue(name, lambda: left.append(True))) for name in "ab"]
+        waiting = [asyncio.ensure_future(queue(name)) for name in "ab"]
         await asyncio.sleep(0)
         waiting[0].cancel()
         work.go.set()
         await asyncio.wait(waiting)
-        return waiting[0].cancelled(), work.done, left
+        return waiting[0].cancelled(), work.done
 
-    assert asyncio.run(main()) == (True, ["b"], [])
+    assert asyncio.run(main()) == (True, ["b"])
 
 
 async def cancelled_while_it_runs(count, *, left=None, error=None):
@@ -131,7 +131,7 @@ async def cancelled_while_it_runs(count, *, left=None, error=None):
     queue = TurnQueue(work)
     if count == 1:
         queue._turn._together = False  # as after a turn in which nobody else came
-    waiting = [asyncio.ensure_future(queue(name, left)) for name in "abc"[:count]]
+    waiting = [asyncio.ensure_future(run_to_end(queue(name), left) if left else queue(name)) for name in "abc"[:count]]
     await work.begun.wait()
     waiting[0].cancel()
     await asyncio.sleep(0.01)
@@ -168,7 +168,7 @@ def test_a_loop_that_ends_waits_for_nobody():
     work = Hangs()
 
     async def main():
-        waiting = asyncio.ensure_future(TurnQueue(work)("a", lambda: None))
+        waiting = asyncio.ensure_future(run_to_end(TurnQueue(work)("a"), lambda: None))
         await work.begun.wait()
         assert not waiting.done()
 

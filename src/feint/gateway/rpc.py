@@ -13,6 +13,7 @@ import msgspec
 from feint.errors import BadInput, RateLimited, TooLarge
 from feint.gateway import error_responses, metadata, request_context
 from feint.gateway.app import Caller, Gateway
+from feint.gateway.request_context import ClientDisconnect
 from feint.gateway.routes import bearer_key
 from feint.gateway.turns import Gathering
 from feint.openinference import grpc_codec, proto
@@ -159,6 +160,8 @@ class Calls(grpc.GenericRpcHandler):
         try:
             self._enter(caller, context)
             response = await answer(self._gateway, caller, await self._message(caller, context))
+        except ClientDisconnect:
+            gone.set()
         except Exception as error:
             status = error_status(error)
         if gone.is_set():
