@@ -30,7 +30,7 @@ COUNTED = "record and count"  # now and then, for many requests at once
 STEPS = {
     "HTTP: read the request": [(BoundedConnection, "data_received")],
     "HTTP: write the response": [(RequestResponseCycle, "send")],
-    "route and body": [(routes, "handle"), (rpc, "_call"), (rpc, "_infer")],
+    "route and body": [(routes, "handle"), (rpc.Calls, "_call"), (rpc, "_infer")],
     "key": [(app.Gateway, "authenticate")],
     "decode the inputs": [
         (json_codec.RequestCodec, "read"),

@@ -336,3 +336,26 @@ def test_whoever_is_cancelled_at_the_ledger_is_charged_whatever_conflicts(client
     outcomes = {it.client: (it.outcome, it.reason, it.conflicts) for it in records}
     assert outcomes.pop(clients[-1]) == ("cancelled", "ClientGone", 2)
     assert set(outcomes.values()) <= {("answered", "", 2)}
+
+
+def test_whoever_is_cancelled_before_the_turn_is_over_is_not_charged():
+    records, asked = [], []
+
+    def model(x):
+        asked.append(len(x))
+        return np.full((len(x), 3), 1 / 3, np.float32)
+
+    async def scene():
+        context, gone = request_context.begin("/", "", {}), asyncio.Event()
+        context.has_gone, context.on_leave = gone.is_set, gone.set
+        endpoint = gateway(TurnBased(model), observer=records.append).endpoints["toy"]
+        asking = asyncio.ensure_future(endpoint.answer(ArrayQuery(np.zeros((1, *SHAPE), np.float32), "ann")))
+        await asyncio.sleep(0)  # it has begun
+        asking.cancel()
+        with pytest.raises(ClientDisconnect):
+            await asyncio.wait_for(asking, PATIENCE)
+        return endpoint.session.begin("ann", "").queries
+
+    assert asyncio.run(scene()) == 0
+    assert not asked
+    assert [(it.outcome, it.reason) for it in records] == [("cancelled", "ClientGone")]

@@ -2,18 +2,23 @@
 
 import asyncio
 import json
+import logging
 import math
+import socket
 
 import grpc
 import numpy as np
 import pytest
-from tests.support.gateways import CLASSES, SECRET, Straight, gateway, linear
+from tests.support.gateways import CLASSES, SECRET, Straight, calling, gateway, linear
+from tests.support.http2 import CONNECTION_BEGINS, begun_message, call_begins
 from tests.support.infer_requests import BAD_MESSAGES, X, infer_message
 from tests.support.variance import assert_close
+from tests.support.waiting import PATIENCE, eventually
 
 from feint.errors import Failed, OverBudget, ProofRequired, RateLimited, StoreLost, Suspected, Unreachable
-from feint.gateway import rpc
+from feint.gateway import rpc, turns
 from feint.gateway.app import Caller, Limits
+from feint.gateway.request_context import ClientDisconnect
 from feint.hashcash import Puzzle
 from feint.openinference import proto
 
@@ -235,3 +240,40 @@ def test_a_key_for_metrics_may_ask_for_health_and_a_wrong_key_may_not():
     assert health(gateway(), "toy", metadata=key) == [SERVING]
     (error,) = health(gateway(), "toy", metadata=(("authorization", "Bearer wrong"),))
     assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_that_a_client_has_gone_is_no_error_of_the_gateway(caplog):
+    def admit(asked, account):
+        raise ClientDisconnect
+
+    (told,) = infer(gateway(Straight(admit=admit)), infer_message(), timeout=0.3)
+    assert told.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert not [it.getMessage() for it in caplog.records if it.levelno >= logging.ERROR]
+
+
+def test_calls_that_have_begun_are_decided_together(monkeypatch):
+    """One whose message is there waits for another's, which grpc.aio hands over afterwards."""
+
+    class Together(Straight):
+        sizes = ()
+
+        def together(self, query):
+            return True
+
+        def compute_each(self, requests):
+            self.sizes = (*self.sizes, len(requests))
+            return [self.model(query.x) for query, _ in requests]
+
+    monkeypatch.setattr(turns, "LONGEST", PATIENCE)
+    pipeline, message = Together(), infer_message(X).SerializeToString()
+    served = gateway(pipeline)
+    with calling(served) as address, grpc.insecure_channel(address) as channel:
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host, int(port))) as line:
+            line.sendall(CONNECTION_BEGINS + call_begins(rpc.INFER, ("authorization", "Bearer k")))
+            eventually(lambda: served._in_flight["ann"] == 1)
+            other = channel.unary_unary(rpc.INFER).future(message, metadata=KEY)
+            eventually(lambda: served._in_flight["ann"] == 2)
+            line.sendall(begun_message(len(message), message))
+            other.result(PATIENCE)
+    assert pipeline.sizes == (2,)

@@ -8,7 +8,7 @@ import pytest
 from feint.gateway import turns
 from feint.gateway.backends.onnx_model import Outputs
 from feint.gateway.backends.shared_run import SharedRun
-from feint.gateway.turns import QUIET, TurnQueue
+from feint.gateway.turns import QUIET, Gathering, TurnQueue, run_to_end
 
 
 def sizes_of(counts):
@@ -113,16 +113,16 @@ class Hangs:
 
 def test_whoever_is_cancelled_before_the_turn_begins_is_left_out():
     async def main():
-        work, left = Hangs(), []
+        work = Hangs()
         queue = TurnQueue(work)
-        waiting = [asyncio.ensure_future(queue(name, lambda: left.append(True))) for name in "ab"]
+        waiting = [asyncio.ensure_future(queue(name)) for name in "ab"]
         await asyncio.sleep(0)
         waiting[0].cancel()
         work.go.set()
         await asyncio.wait(waiting)
-        return waiting[0].cancelled(), work.done, left
+        return waiting[0].cancelled(), work.done
 
-    assert asyncio.run(main()) == (True, ["b"], [])
+    assert asyncio.run(main()) == (True, ["b"])
 
 
 async def cancelled_while_it_runs(count, *, left=None, error=None):
@@ -131,7 +131,7 @@ async def cancelled_while_it_runs(count, *, left=None, error=None):
     queue = TurnQueue(work)
     if count == 1:
         queue._turn._together = False  # as after a turn in which nobody else came
-    waiting = [asyncio.ensure_future(queue(name, left)) for name in "abc"[:count]]
+    waiting = [asyncio.ensure_future(run_to_end(queue(name), left) if left else queue(name)) for name in "abc"[:count]]
     await work.begun.wait()
     waiting[0].cancel()
     await asyncio.sleep(0.01)
@@ -168,9 +168,103 @@ def test_a_loop_that_ends_waits_for_nobody():
     work = Hangs()
 
     async def main():
-        waiting = asyncio.ensure_future(TurnQueue(work)("a", lambda: None))
+        waiting = asyncio.ensure_future(run_to_end(TurnQueue(work)("a"), lambda: None))
         await work.begun.wait()
         assert not waiting.done()
 
     asyncio.run(asyncio.wait_for(main(), 5))
     assert not work.done
+
+
+class Arrivals:
+    """Calls that a gathering expects, and the order in which their messages are sent and they go on."""
+
+    def __init__(self):
+        self.gather, self.events, self.tasks = Gathering(), [], {}
+
+    async def begin(self, name):
+        message = asyncio.get_running_loop().create_future()
+
+        async def call():
+            await self.gather(message)
+            self.events.append(f"{name} goes on")
+
+        self.tasks[name] = asyncio.ensure_future(call()), message
+        await self.turns(1)
+
+    async def arrive(self, name):
+        self.events.append(name)
+        self.tasks[name][1].set_result(None)
+        await self.turns(QUIET + 3)
+
+    async def turns(self, count):
+        for _ in range(count):
+            await asyncio.sleep(0)
+
+    async def end(self):
+        await asyncio.gather(*(task for task, _ in self.tasks.values()))
+        return self.events
+
+
+def test_what_begins_before_the_last_has_arrived_goes_on_together(monkeypatch):
+    async def main():
+        calls = Arrivals()
+        await calls.begin("a")
+        await calls.begin("b")
+        await calls.arrive("a")
+        await calls.begin("c")
+        await calls.arrive("b")
+        await calls.arrive("c")
+        return calls.events
+
+    monkeypatch.setattr(turns, "LONGEST", np.inf)
+    *sent, first, second, third = asyncio.run(main())
+    assert sent == ["a", "b", "c"]
+    assert {first, second, third} == {"a goes on", "b goes on", "c goes on"}
+
+
+def test_what_begins_just_after_another_has_arrived_is_waited_for(monkeypatch):
+    async def main():
+        calls = Arrivals()
+        await calls.begin("a")
+        calls.tasks["a"][1].set_result(None)
+        await calls.turns(QUIET - 2)
+        await calls.begin("b")
+        await calls.turns(QUIET)
+        waits = not calls.events
+        await calls.arrive("b")
+        return waits, sorted(calls.events)
+
+    monkeypatch.setattr(turns, "LONGEST", np.inf)
+    assert asyncio.run(main()) == (True, ["a goes on", "b", "b goes on"])
+
+
+def test_what_arrives_alone_waits_for_nothing(monkeypatch):
+    async def main():
+        calls = Arrivals()
+        await calls.begin("a")
+        await calls.arrive("a")
+        return calls.events
+
+    monkeypatch.setattr(turns, "LONGEST", np.inf)
+    assert asyncio.run(main()) == ["a", "a goes on"]
+
+
+@pytest.mark.parametrize("slow_ends", [False, True])
+def test_what_is_slow_or_never_arrives_delays_others_once(slow_ends):
+    async def main():
+        calls = Arrivals()
+        await calls.begin("slow")
+        await calls.begin("a")
+        await calls.arrive("a")
+        waited = calls.events == ["a"]
+        if slow_ends:
+            calls.tasks["slow"][0].cancel()
+        await calls.tasks["a"][0]
+        await calls.begin("b")
+        await calls.arrive("b")
+        events = list(calls.events)
+        calls.tasks["slow"][0].cancel()
+        return waited, events
+
+    assert asyncio.run(main()) == (True, ["a", "a goes on", "b", "b goes on"])

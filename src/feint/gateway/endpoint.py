@@ -100,9 +100,9 @@ class ModelEndpoint:
         """
         record = RequestRecord(self.spec.name, query.client, len(query), query.time)
         until = math.inf if seconds is None else asyncio.get_running_loop().time() + seconds
-        request = PendingRequest(query, record, until)
+        request, on_leave = PendingRequest(query, record, until), record.context.on_leave
         try:
-            q = await self._answer(request)
+            q = await (self._answer(request) if on_leave is None else run_to_end(self._answer(request), on_leave))
             record.outcome, record.reason = ("cancelled", GONE) if request.has_gone else ("answered", record.reason)
             return q
         except FeintError as error:
@@ -123,16 +123,16 @@ class ModelEndpoint:
             self.observer(record)
 
     async def _answer(self, request: PendingRequest) -> Array:
-        record, on_leave = request.record, request.record.context.on_leave
+        record = request.record
         if self._each is not None and self._each.together(request.query):
-            await self._queue(request, on_leave)
+            await self._queue(request)
         else:
-            await run_to_end(self._attempt([request], None), on_leave)
+            await self._attempt([request], None)
         while not request.decided:
             record.conflicts += 1
             if record.conflicts == ATTEMPTS:
                 raise StoreLost("an account that changes all the time", "a moment without changes", "try again")
-            await run_to_end(in_time(request.until, self._repeat(request)), on_leave)
+            await in_time(request.until, self._repeat(request))
         if request.lost is not None:
             return await in_time(request.until, self._without_ledger(request, request.lost))
         if request.error is not None:

@@ -13,7 +13,9 @@ import msgspec
 from feint.errors import BadInput, RateLimited, TooLarge
 from feint.gateway import error_responses, metadata, request_context
 from feint.gateway.app import Caller, Gateway
+from feint.gateway.request_context import ClientDisconnect
 from feint.gateway.routes import bearer_key
+from feint.gateway.turns import Gathering
 from feint.openinference import grpc_codec, proto
 from feint.openinference.model_spec import ModelSpec
 from feint.openinference.tensors import PIECE
@@ -103,6 +105,9 @@ def add(gateway: Gateway, server: grpc.aio.Server) -> None:
     server.add_generic_rpc_handlers((Calls(gateway),))
 
 
+Answer = Callable[[Gateway, Caller, bytes], Awaitable[Any]]
+
+
 class Calls(grpc.GenericRpcHandler):
     """Calls by their names.
 
@@ -111,7 +116,7 @@ class Calls(grpc.GenericRpcHandler):
     """
 
     def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+        self._gateway, self._gather = gateway, Gathering()
         self._calls = {call.path: call for call in CALLS}
 
     def service(self, handler_call_details: Any) -> Any:
@@ -131,64 +136,70 @@ class Calls(grpc.GenericRpcHandler):
             rejected = functools.partial(_rejected, self._gateway, error)
             return grpc.stream_stream_rpc_method_handler(rejected)  # it reads no message
         if call is None:
-            return _handler(proto.MESSAGES["ModelInferResponse"], self._gateway, caller, _infer)
-        return _handler(call.response, self._gateway, caller, functools.partial(_answered, call))
+            return self._handler(proto.MESSAGES["ModelInferResponse"], caller, _infer)
+        return self._handler(call.response, caller, functools.partial(_answered, call))
 
+    def _handler(self, response: Any, caller: Caller, answer: Answer) -> Any:
+        """Return a handler that reads the message itself: gRPC would wait for its last byte as long as it takes."""
 
-Answer = Callable[[Gateway, Caller, bytes], Awaitable[Any]]
+        async def call(messages: Any, context: Any) -> Any:  # gRPC looks twice what kind it is: 12 µs of a partial
+            return await self._call(caller, answer, context)
 
+        return grpc.stream_unary_rpc_method_handler(call, None, response.SerializeToString)
 
-def _handler(response: Any, gateway: Gateway, caller: Caller, answer: Answer) -> Any:
-    """Return a handler that reads the message itself: gRPC would wait for its last byte as long as it takes."""
-    call = functools.partial(_call, gateway, caller, answer)
-    return grpc.stream_unary_rpc_method_handler(call, None, response.SerializeToString)
+    async def _call(self, caller: Caller, answer: Answer, context: Any) -> Any:
+        """Return the answer to a call's message, or end the call with its error.
 
+        gRPC keeps the frame in which a call was aborted until the garbage is collected, minutes later: the message,
+        which may have 60 MiB, must not be in it.
 
-async def _call(gateway: Gateway, caller: Caller, answer: Answer, messages: Any, context: Any) -> Any:
-    """Return the answer to a call's message, or end the call with its error.
+        Raises:
+            CancelledError: The client has gone; gRPC itself raises it where a handler waits, and nobody takes the
+                answer.
+        """
+        request, gone = request_context.current(), asyncio.Event()
+        request.address, request.has_gone, request.on_leave = address_of(context), gone.is_set, gone.set
+        response, status = None, ()
+        try:
+            self._enter(caller, context)
+            response = await answer(self._gateway, caller, await self._message(caller, context))
+        except ClientDisconnect:
+            gone.set()
+        except Exception as error:
+            status = error_status(error)
+        if gone.is_set():
+            raise asyncio.CancelledError
+        return await context.abort(*status) if status else response
 
-    gRPC keeps the frame in which a call was aborted until the garbage is collected, minutes later: the message, which
-    may have 60 MiB, must not be in it.
+    def _enter(self, caller: Caller, context: Any) -> None:
+        """Count a call as under way until its client has the response: one that is not read stays in memory."""
+        gateway = self._gateway
+        try:
+            gateway.enter(caller.client)
+        except RateLimited as error:
+            gateway.record_rejection("", caller.client, error)
+            raise
+        context.add_done_callback(lambda _: gateway.leave(caller.client))
 
-    Raises:
-        CancelledError: The client has gone; gRPC itself raises it where a handler waits, and nobody takes the answer.
-    """
-    request, gone = request_context.current(), asyncio.Event()
-    request.address, request.has_gone, request.on_leave = address_of(context), gone.is_set, gone.set
-    response, status = None, ()
-    try:
-        _enter(gateway, caller, context)
-        response = await answer(gateway, caller, await _message(gateway, caller, context))
-    except Exception as error:
-        status = error_status(error)
-    if gone.is_set():
-        raise asyncio.CancelledError
-    return await context.abort(*status) if status else response
+    async def _message(self, caller: Caller, context: Any) -> bytes:
+        """Return a call's message, together with those of other calls: grpc.aio begins one after the other.
 
+        `TooSlow` is raised where it does not arrive in time.
 
-def _enter(gateway: Gateway, caller: Caller, context: Any) -> None:
-    """Count a call as under way until its client has the response: one that is not read stays in memory."""
-    try:
-        gateway.enter(caller.client)
-    except RateLimited as error:
-        gateway.record_rejection("", caller.client, error)
-        raise
-    context.add_done_callback(lambda _: gateway.leave(caller.client))
-
-
-async def _message(gateway: Gateway, caller: Caller, context: Any) -> bytes:
-    """Return a call's message; raise `TooSlow` where it does not arrive in time, and `BadInput` where there is none."""
-    seconds = gateway.limits.arrive
-    try:
-        async with asyncio.timeout(seconds):
-            message = await context.read()
-    except TimeoutError as error:
-        late = error_responses.too_slow(seconds)
-        gateway.record_rejection("", caller.client, late)
-        raise late from error
-    if not isinstance(message, bytes):  # the end of the stream
-        raise BadInput("a call without a message", "one", "send it")
-    return message
+        Raises:
+            BadInput: There is none.
+        """
+        seconds = self._gateway.limits.arrive
+        try:
+            async with asyncio.timeout(seconds):
+                message = await self._gather(context.read())
+        except TimeoutError as error:
+            late = error_responses.too_slow(seconds)
+            self._gateway.record_rejection("", caller.client, late)
+            raise late from error
+        if not isinstance(message, bytes):  # the end of the stream
+            raise BadInput("a call without a message", "one", "send it")
+        return message
 
 
 async def _unread(response: bytes, messages: Any, context: Any) -> None:

@@ -3,14 +3,14 @@
 import asyncio
 import math
 import types
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
-QUIET = 5  # turns of the loop: grpc.aio takes four from the name of a call to its message, and then begins the next one
+QUIET = 5  # turns of the loop in which nobody comes, 0.5 µs each: grpc.aio begins a call up to four after a message
 LONGEST = 0.005  # seconds for which the first one waits at most, however many come
 
 
@@ -51,63 +51,41 @@ class Turn:
             self._over()
 
 
-OnLeave = Callable[[], None] | None  # called where whoever waits for work is cancelled, None where nobody is
+class Gathering:
+    """Gathers what arrives one after the other, so that it goes on in one turn of the event loop.
 
-
-class Waiter(asyncio.Future[None]):
-    """Future of one who waits for work.
-
-    A server may cancel whoever waits, as their client has gone. Work that has begun goes on all the same, and they wait
-    for its end: to hang up would buy work without a charge otherwise.
-
-    Args:
-        on_leave: Called where whoever waits is cancelled; None where they are let go at once.
-        begun: Whether the work has begun.
+    What has begun to arrive is waited for, `LONGEST` seconds at most, and only once: what is slow delays nobody again.
+    Where nothing has begun, nor begins within `QUIET` turns of the loop, nothing waits.
     """
 
-    def __init__(self, on_leave: OnLeave, *, begun: bool = False) -> None:
-        super().__init__()
-        self._on_leave, self.begun = on_leave, begun
+    def __init__(self) -> None:
+        self._coming, self._gathered = set[object](), asyncio.Event()
+        self._limit: asyncio.TimerHandle | None = None  # where somebody waits
 
-    def cancel(self, msg: Any = None) -> bool:
-        """Let go whoever waits, unless they have to wait for the end of the work."""
-        if not self.begun or self._on_leave is None:
-            return super().cancel(msg)
-        self._on_leave()
-        return False
-
-    async def wait(self) -> None:
-        """Wait for the end of the work, and raise its error; `CancelledError` where it was let go."""
+    async def __call__(self, arriving: Awaitable[T]) -> T:
+        """Return what arrives, together with what else has begun to."""
+        one = object()
+        self._coming.add(one)
         try:
-            await self
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or self.cancelled() or not self.done():
-                raise
-            task.uncancel()
-            self.result()
+            arrived = await arriving
+        finally:
+            self._coming.discard(one)
+        for _ in range(QUIET):
+            if self._coming:
+                self._limit = self._limit or asyncio.get_running_loop().call_later(LONGEST, self._go_on)
+                await self._gathered.wait()
+                return arrived
+            await asyncio.sleep(0)
+        if self._limit is not None:
+            self._go_on()
+        return arrived
 
-    def follow(self, task: "asyncio.Task[None]") -> None:
-        """End as a task did."""
-        if task.cancelled():  # the loop ends
-            super().cancel()
-        elif (error := task.exception()) is not None:
-            self.set_exception(error)
-        else:
-            self.set_result(None)
-
-
-async def run_to_end(work: Coroutine[Any, Any, None], on_leave: OnLeave) -> None:
-    """Wait for work, which is done to its end where whoever waits may be cancelled: then it is a task of its own."""
-    if on_leave is None:
-        await work
-        return
-    waiter, task = Waiter(on_leave, begun=True), asyncio.get_running_loop().create_task(work)
-    task.add_done_callback(waiter.follow)
-    try:
-        await waiter.wait()
-    finally:
-        del task, waiter  # raised, an error holds this frame, which would hold it
+    def _go_on(self) -> None:
+        """Let go all that wait."""
+        assert self._limit is not None
+        self._limit.cancel()
+        self._gathered.set()
+        self._coming, self._gathered, self._limit = set(), asyncio.Event(), None
 
 
 class TurnQueue(Generic[T]):
@@ -119,19 +97,19 @@ class TurnQueue(Generic[T]):
             without a quiet turn of the loop, 8 clients in closed loops become 2 and 6, and not 8 at once.
     """
 
-    def __init__(self, run: Callable[[Sequence[T]], Coroutine[Any, Any, None]], *, quiet: int = QUIET) -> None:
+    def __init__(self, run: Callable[[Sequence[T]], Awaitable[None]], *, quiet: int = QUIET) -> None:
         self._run, self._turn = run, Turn(self._begin, quiet=quiet)
-        self._waiting: list[tuple[T, Waiter]] = []
+        self._waiting: list[tuple[T, asyncio.Future[None]]] = []
         self._running = set[asyncio.Task[None]]()
 
-    async def __call__(self, entry: T, on_leave: OnLeave = None) -> None:
-        """Return when `entry` is done. Whoever is cancelled before the turn is over is left out; then see `Waiter`."""
+    async def __call__(self, entry: T) -> None:
+        """Return when `entry` is done. Whoever is cancelled before the turn is over is left out."""
         if not self._turn.enter():
-            await run_to_end(self._run([entry]), on_leave)
+            await self._run([entry])
             return
-        waiter = Waiter(on_leave)
-        self._waiting.append((entry, waiter))
-        await waiter.wait()
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((entry, done))
+        await done
 
     def _begin(self) -> None:
         """Begin to do what waits."""
@@ -141,26 +119,51 @@ class TurnQueue(Generic[T]):
             self._running.add(running)
             running.add_done_callback(self._running.discard)
 
-    async def _all(self, waiting: Sequence[tuple[T, Waiter]]) -> None:
-        waiting = [(entry, waiter) for entry, waiter in waiting if not waiter.done()]
-        waiters = [waiter for _, waiter in waiting]
-        for waiter in waiters:
-            waiter.begun = True
+    async def _all(self, waiting: Sequence[tuple[T, asyncio.Future[None]]]) -> None:
+        waiting = [(entry, done) for entry, done in waiting if not done.done()]
+        results = [done for _, done in waiting]
         try:
             if waiting:
                 await self._run([entry for entry, _ in waiting])
         except asyncio.CancelledError:  # the loop ends
-            for waiter in waiters:
-                waiter.begun = False
-                waiter.cancel()
+            for done in results:
+                done.cancel()
             raise
         except Exception as error:
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_exception(error)
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+            for done in results:
+                if not done.done():
+                    done.set_exception(error)
+        for done in results:
+            if not done.done():
+                done.set_result(None)
+
+
+async def run_to_end(work: Coroutine[Any, Any, T], on_leave: Callable[[], None]) -> T:
+    """Return the result of work, or raise its error, although whoever waits is cancelled meanwhile.
+
+    Args:
+        work: The work, which becomes a task of its own.
+        on_leave: Called where whoever waits is cancelled.
+
+    Returns:
+        Its result.
+
+    Raises:
+        CancelledError: The work was cancelled itself, as the loop ends.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        while True:
+            try:
+                return await asyncio.shield(task)
+            except asyncio.CancelledError:
+                waiting = asyncio.current_task()
+                if waiting is None or task.cancelled():
+                    raise
+                waiting.uncancel()
+                on_leave()
+    finally:
+        del task  # raised, its error holds this frame, which would hold it
 
 
 class Late(TimeoutError):
