@@ -18,7 +18,7 @@ from benchmarks.tables.evidence import LENGTH
 from benchmarks.tables.ladder import FILLERS
 from benchmarks.tables.rows import Jobs, Row, prefix_of
 from feint.defenses.access import PRADA, SEAT, TwoSample
-from feint.evaluation.detection import accusations
+from feint.evaluation.detection import accusations, first_accusation
 from feint.fitting import Fittable
 from feint.gateway.array_query import ArrayQuery
 from feint.ledger import Account
@@ -77,7 +77,7 @@ def filled(victim: str, name: str, filler: str) -> Row:
         statistics, account = attacked.read(name, known), Account("client")
         chunks = (slice(start, start + CHUNK) for start in range(0, LENGTH, CHUNK))
         evidence = (process.observe(statistics[at], ArrayQuery(x[at].numpy(), "client"), account) for at in chunks)
-        first.append(first_over(evidence))
+        first.append(CHUNK * first_accusation(evidence))
     row = _about(victim, name, f"{attacked.pool_name} among {filler}", USEFUL, f"{KINDS} of the task")
     return {**row, **_counted(first)}
 
@@ -106,10 +106,11 @@ def baseline(victim: str, name: str) -> PRADA | SEAT | TwoSample:
 def watched(victim: str, name: str, attack: str, share: float) -> Row:
     """Send inputs to a detector, without repeats."""
     detector, attacked = baseline(victim, name), VICTIMS[victim]
-    first = [
-        first_over(detector.observe(Query(x, "client"), z, account) for x, z in sent(attacked, attack, share, client))
-        for client, account in ((client, Account("client")) for client in range(CLIENTS))
-    ]
+    first = []
+    for client in range(CLIENTS):
+        account = Account("client")
+        evidence = (detector.observe(Query(x, "client"), z, account) for x, z in sent(attacked, attack, share, client))
+        first.append(CHUNK * first_accusation(evidence))
     return {**_about(victim, name, attack if share else "honest", share or 1.0, "honest"), **_counted(first)}
 
 
@@ -125,11 +126,6 @@ def sent(attacked: Attacked, attack: str, share: float, client: int) -> Iterator
         x, z = honest.inputs(even[at]), answers[even[at]].clone()
         x[chosen[at]], z[chosen[at]] = pool.inputs(odd[at][chosen[at]]), others[odd[at][chosen[at]]]
         yield x, z
-
-
-def first_over(evidence: Iterator[float]) -> float:
-    """Return the number of queries after the chunk at which evidence is 1 or more; infinite for none."""
-    return next((float((i + 1) * CHUNK) for i, value in enumerate(evidence) if value >= 1), np.inf)
 
 
 def _about(victim: str, name: str, attack: str, share: float, others: str) -> Row:

@@ -6,18 +6,17 @@ other inputs: at random, or what a model of the same task is surest of.
 
 from functools import partial
 
-import numpy as np
 import torch
 
 from benchmarks.tables.attacked import ROWS, VICTIMS, detectors
 from benchmarks.tables.rows import Jobs, Row, prefix_of
 from feint.defenses.access import SequentialTest
 from feint.defenses.access.dilution import unaccused_share
-from feint.defenses.access.e_process import EProcess
+from feint.evaluation.detection import accusations
 from feint.progress import ProgressCallback
 
 SHARES = 1.0, 0.5, 0.25, 0.1, 0.05
-STREAMS, CHUNK = 100, 250  # clients, and queries that are drawn at once
+STREAMS = 100  # clients
 DETECTORS = tuple(detectors("features"))
 
 
@@ -42,30 +41,11 @@ def stream(victim: str, name: str, attack: str, share: float, others: str) -> Ro
     """Return when clients with this share of attack queries are accused."""
     attacked = VICTIMS[victim]
     odd, even = (attacked.statistics(name, which) for which in (attack, others))
-    process, generator = attacked.fitted(name).process, np.random.default_rng(0)
-    first = [_accused_after(process, odd, even, share, attacked.length, generator) for _ in range(STREAMS)]
-    median = float(np.median(first))
+    outcome = accusations(attacked.fitted(name), odd, even, share, clients=STREAMS, length=attacked.length)
     return {
         "victim": victim, "detector": name, "attack": attack, "share": share, "others": others, "streams": STREAMS,
-        "length": attacked.length, "accused": float(np.isfinite(first).mean()),
-        "median_queries": median if np.isfinite(median) else None, "seed": 0,
+        "length": attacked.length, "accused": outcome.rate, "median_queries": outcome.median, "seed": 0,
     }  # fmt: skip
-
-
-def _accused_after(
-    process: EProcess, odd: np.ndarray, even: np.ndarray, share: float, length: int, generator: np.random.Generator
-) -> float:
-    """Return the number of queries until a client is accused; infinite where it never is."""
-    state = np.zeros(process.size)
-    for start in range(0, length, CHUNK):
-        rows = even[generator.integers(len(even), size=CHUNK)]
-        suspicious = generator.random(CHUNK) < share
-        rows[suspicious] = odd[generator.integers(len(odd), size=int(suspicious.sum()))]
-        values, state = process.advance(rows, state)
-        over = values >= -np.log(process.alpha)
-        if over.any():
-            return start + int(over.argmax()) + 1
-    return np.inf
 
 
 def least_share(victim: str, name: str, attack: str) -> Row:

@@ -1,7 +1,7 @@
 """Fitting of defenses: the context that a step learns from, and the base class of all steps that learn."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from feint.errors import NotFitted
@@ -27,6 +27,8 @@ class FitContext:
         outliers: Inputs of another task, of the same shape; None where there are none.
         seed: Seed of all randomness. Same context and seed, same result on one machine.
         progress: Progress callback.
+        slices: Inputs of slices that are data sets or files (`feint.defenses.access.slices`) and were read before, by
+            name.
     """
 
     victim: Any
@@ -34,6 +36,7 @@ class FitContext:
     outliers: "Split | None" = None
     seed: int = 0
     progress: ProgressCallback = NO_PROGRESS
+    slices: "Mapping[str, Split]" = field(default_factory=dict)
 
 
 class Fittable(ABC):

@@ -11,10 +11,21 @@ from torch import nn
 
 from feint.data import Split
 from feint.defense import Ladder
-from feint.defenses.access import ADD, PRADA, SEAT, Combined, MeanDiscrepancy, SequentialTest, TwoSample
+from feint.defenses.access import (
+    ADD,
+    PRADA,
+    SEAT,
+    Combined,
+    MeanDiscrepancy,
+    SequentialTest,
+    TwoSample,
+    client_state,
+)
+from feint.defenses.access.client_state import recent_codes
 from feint.defenses.access.dilution import unaccused_share
 from feint.defenses.access.martingale import wealth
 from feint.defenses.access.mixture import process_of
+from feint.defenses.access.near_copies import REMEMBERED
 from feint.defenses.access.windows import frechet
 from feint.defenses.feature_scores import LearnedScore, Mahalanobis
 from feint.defenses.scores import Energy, scores
@@ -168,12 +179,14 @@ def test_a_process_is_made_again_from_its_arrays(name):
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_the_state_of_a_client_is_at_most_two_kilobytes_beside_the_memory_of_near_copies(name):
+def test_the_state_of_a_client_is_at_most_two_kilobytes_with_the_memory_of_near_copies(name):
     account = Account("a")
-    x = inputs(60, 5).inputs()
+    x = inputs(REMEMBERED + 50, 5).inputs()
     service = Service(victim(), Ladder([fitted(name)], [Defense(), Defense()]))
     service.line.rung(Query(x), service.model, account)
-    assert 8 * len(account._totals) <= 2048
+    arrays = [rows.array for rows in account._rows.values()]
+    assert len(recent_codes(account.rows(client_state.NAME).array.ravel())) == REMEMBERED
+    assert 8 * len(account._totals) + sum(array.nbytes for array in arrays) <= 2048
 
 
 def test_a_window_is_as_far_as_the_definition_says():

@@ -10,8 +10,9 @@ from torch import nn
 from feint.data import Split
 from feint.defense import Defense, Ladder
 from feint.defenses.access import SequentialTest
-from feint.defenses.access.slices import CHANGES, already_read, slices
+from feint.defenses.access.slices import CHANGES, slices
 from feint.defenses.outputs import APGPClosedForm, LabelFlip, Rounding
+from feint.fitting import FitContext
 from feint.gateway.array_query import ArrayQuery
 from feint.ledger import Account
 from feint.query import Query
@@ -54,9 +55,9 @@ def lower(split):
 
 @pytest.fixture(scope="module")
 def test():
-    with already_read({FILE: Split.of(lower(drawn(1000, 1)).numpy(), np.zeros(1000), domain=DOMAIN)}):
-        declared = SequentialTest(score=FirstFeature(), alpha=ALPHA, slices=(*DECLARED, FILE))
-        return declared.fit(TwoClasses(), drawn(2000, 0))
+    read = {FILE: Split.of(lower(drawn(1000, 1)).numpy(), np.zeros(1000), domain=DOMAIN)}
+    declared = SequentialTest(score=FirstFeature(), alpha=ALPHA, slices=(*DECLARED, FILE))
+    return declared.fit_from(FitContext(TwoClasses(), drawn(2000, 0), slices=read))
 
 
 def named(name):

@@ -9,6 +9,8 @@ from feint.cli.out import is_finished, work_directory
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
     from feint.data import Split
@@ -73,9 +75,8 @@ def fit(
     import feint
     from feint.cli.terminal import bars
     from feint.defense import Defense
-    from feint.defenses.access.slices import already_read
     from feint.defenses.boundary import Boundary
-    from feint.fitting import Fittable
+    from feint.fitting import FitContext, Fittable
     from feint.models.networks import Classifier
     from feint.ownership.carried import Watermark, require_own
     from feint.recipes import registry, store
@@ -104,14 +105,14 @@ def fit(
     if is_finished(out, made_of):
         return
     check_victim(model, inputs, victim, data, expect_accuracy, classes, label)
-    with bars() as progress, work_directory(out), already_read(files):
+    with bars() as progress, work_directory(out):
         if isinstance(recipe, Boundary):
             assert isinstance(model, Classifier)
             new, record = recipe.retrain(model, inputs, **options, progress=progress)
             feint.victims.save(out, new, data=data, outliers_of=outliers, made_of=made_of, **record)
             print(f"{out}: a new victim by {recipe!r}")
         else:
-            fitted = recipe.fit(model, inputs, **options, progress=progress)
+            fitted = recipe.fit_from(FitContext(model, inputs, **options, progress=progress, slices=files))
             about = {}
             if recorded is not None:
                 fitted, level = _for_clients(fitted, model, recorded, share)
@@ -119,7 +120,7 @@ def fit(
             store.save(out, fitted, data=data, outliers=outliers, victim=victim_print, made_of=made_of, **about)
             print(f"{out}: {fitted!r}")
             print("".join(f"  {name.replace('_', ' ')}: {value}\n" for name, value in about.items()), end="")
-            for line in _risks(fitted, model, inputs):
+            for line in _risks(fitted, model, inputs, files):
                 print(line)
 
 
@@ -176,7 +177,7 @@ def _files(recipe: object, inputs: "Split") -> list[str]:
     return [name for name in declared if not is_change(name, inputs.domain) and is_file(name)]
 
 
-def _risks(recipe: object, model: "nn.Module", inputs: "Split") -> list[str]:
+def _risks(recipe: object, model: "nn.Module", inputs: "Split", read: "Mapping[str, Split]") -> list[str]:
     """Return for each slice of honest inputs whether a client who sends nothing else would be accused."""
     import math
 
@@ -189,7 +190,7 @@ def _risks(recipe: object, model: "nn.Module", inputs: "Split") -> list[str]:
     lines = ["Mean of -log p, and when an honest client who sends nothing else would be accused:"]
     asks_nothing = not isinstance(model, FromAnswers)  # a pass for each column would cost calls
     columns = asks_nothing and isinstance(inputs.domain, Columns) and len(inputs.domain.columns) <= MOST_COLUMNS
-    risks = recipe.risks(model, inputs, columns=columns)
+    risks = recipe.risks(model, inputs, columns=columns, read=read)
     width = max(len(risk.name) for risk in risks)
     for risk in risks:
         hint = "no slice covers both; --clients does" if risk.of else "" if risk.priced else "not among --slices"

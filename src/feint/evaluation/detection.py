@@ -4,6 +4,7 @@ No client is simulated at the model: it answers each input once, and thousands o
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,10 +73,12 @@ class Accusations:
         return accounts * self.share * float(np.minimum(self.first - 1, min(queries, self.length)).mean())
 
 
-def first_accusation(evidence: Array) -> float:
-    """Return the number of the first query, from 1, at which evidence (T,) is 1 or more; infinite for none."""
-    reached = evidence >= 1
-    return float(reached.argmax() + 1) if reached.any() else math.inf
+def first_accusation(evidence: Iterable[float]) -> float:
+    """Return the number of the first query, or request, from 1, after which evidence is 1 or more; infinite for none.
+
+    Nothing is computed after it where the evidence is computed as it is read.
+    """
+    return next((float(i) for i, value in enumerate(evidence, 1) if value >= 1), math.inf)
 
 
 def accusations(

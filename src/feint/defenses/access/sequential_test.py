@@ -17,6 +17,7 @@ from feint.defenses.access._bets import DRAWS, levels, payments, prices
 from feint.defenses.access._ranks import LEAST, RankInClass, by_class, places_of
 from feint.defenses.access.detector import CalibratedDetector
 from feint.defenses.access.martingale import Martingale, places, wealth
+from feint.defenses.access.slices import NOTHING_READ
 from feint.defenses.scores import Energy, Score, calibrate, scores
 from feint.errors import BadInput, BadRecipe
 from feint.fitting import FitContext, Fittable
@@ -103,7 +104,7 @@ class SequentialTest(CalibratedDetector):
         if context.outliers is not None and len(context.outliers) < 2:
             raise BadInput(f"{len(context.outliers)} outliers", "2 or more, better thousands", "give it more, or none")
         names = [name for name in dict.fromkeys(self.slices or ()) if name != slices.CLASSES]
-        files = slices.read(names, context.inputs)  # errors before the first pass
+        others = slices.read_others(names, context.inputs, context.slices)  # errors before the first pass
         unranked, context = _learned_score(self.score, context)
         victim, inputs = context.victim.eval(), context.inputs
         first = second = inputs
@@ -115,9 +116,8 @@ class SequentialTest(CalibratedDetector):
         if slices.CLASSES in (self.slices or ()):
             learned |= by_class(s, victims.answers(victim, first).argmax(-1), classes)
         ranked = replace(self, score=score, benign=Weights.of(learned)).ranked_score
-        with slices.already_read(files):
-            for title, part in (titled for name in names for titled in slices.slices(name, second)):
-                learned[f"slice/{title}"] = scores(ranked, victim, part, context.progress).sort().values
+        for title, part in (titled for name in names for titled in slices.slices(name, second, others)):
+            learned[f"slice/{title}"] = scores(ranked, victim, part, context.progress).sort().values
         if context.outliers is not None:
             learned["outliers"] = scores(ranked, victim, context.outliers, context.progress).sort().values
         unpriced = replace(self, score=score, benign=Weights.of(learned))
@@ -134,7 +134,13 @@ class SequentialTest(CalibratedDetector):
         return RankInClass(self.score, learned)
 
     def risks(
-        self, victim: nn.Module, inputs: Split, progress: ProgressCallback = NO_PROGRESS, *, columns: bool = False
+        self,
+        victim: nn.Module,
+        inputs: Split,
+        progress: ProgressCallback = NO_PROGRESS,
+        *,
+        columns: bool = False,
+        read: Mapping[str, Split] = NOTHING_READ,
     ) -> list["SliceRisk"]:
         """Return for each known slice whether a client who sends nothing else would be accused.
 
@@ -143,6 +149,7 @@ class SequentialTest(CalibratedDetector):
             inputs: Benign inputs that the test was not fitted to, or else the same.
             progress: Progress callback.
             columns: Whether each column of a table at its commonest value is tried, at one pass each.
+            read: Inputs of slices that are data sets or files and were read before, by name.
 
         Returns:
             The risks: of the inputs as they are, of each predicted class, of each change of the domain and of each
@@ -153,7 +160,7 @@ class SequentialTest(CalibratedDetector):
         ordinary = scores(ranked, victim, inputs, progress)
         risks = [self._risk(slices.UNCHANGED, ordinary, priced=True)]
         for name in dict.fromkeys([*slices.known(inputs.domain, of_columns=columns), *(self.slices or ())]):
-            for title, part in () if name == slices.CLASSES else slices.slices(name, inputs):
+            for title, part in () if name == slices.CLASSES else slices.slices(name, inputs, read):
                 s, priced = scores(ranked, victim, part, progress), f"slice/{title}" in self.learned
                 risk = self._risk(title, s, priced=priced)
                 risk = replace(risk, undeclared=bare._risk(title, s, priced=False).queries) if priced else risk

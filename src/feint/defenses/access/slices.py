@@ -4,12 +4,10 @@
 data set or a part of one, a file or a directory, such as images that another camera took.
 """
 
-import contextlib
 import io
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +28,7 @@ CLASSES = "classes"  # the p-values are taken within the predicted class instead
 CONSTANT = "constant:"  # what the titles of slices begin with of which one column has one value
 UNCHANGED = "as they are"  # title of the inputs themselves
 FEWEST = 100  # different inputs of a file or a data set, as many as calibrate a test
-
-_read: ContextVar[Mapping[str, Split]] = ContextVar("slices that were read", default={})  # noqa: B039, never changed
+NOTHING_READ: Mapping[str, Split] = {}
 
 
 def jpeg(x: Array, quality: float) -> Array:
@@ -185,7 +182,7 @@ CHANGES: dict[type[Domain], dict[str, Change]] = {
 }
 
 
-def slices(name: str, inputs: Split) -> Iterator[tuple[str, Split]]:
+def slices(name: str, inputs: Split, read: Mapping[str, Split] = NOTHING_READ) -> Iterator[tuple[str, Split]]:
     """Yield the slices that a name stands for, each with its title.
 
     An unknown name raises `UnknownName`, a number out of range, inputs of another domain or fewer than 100 different
@@ -195,10 +192,11 @@ def slices(name: str, inputs: Split) -> Iterator[tuple[str, Split]]:
         name: Name of a change, or of several one after the other, such as "jpeg", "jpeg:75" or "scale:0.5+jpeg:75"; of
             a data set, such as "gtsrb/test"; or a file or directory of inputs, whose labels are not needed.
         inputs: Inputs to change.
+        read: Inputs of data sets, files and directories that were read before, by name.
     """
     domain = inputs.domain
     if not is_change(name, domain):
-        yield name, _others(name, inputs)
+        yield name, _others(name, inputs, read)
         return
     parts = name.split("+")
     kinds = [part.partition(":")[0] for part in parts]
@@ -223,43 +221,28 @@ def _title(kind: str, change: Change, number: float, domain: Domain) -> str:
     return f"{kind}:{number:g}" if change.numbers else kind
 
 
-def read(names: Iterable[str], inputs: Split) -> dict[str, Split]:
+def read_others(names: Iterable[str], inputs: Split, read: Mapping[str, Split] = NOTHING_READ) -> dict[str, Split]:
     """Check names, before a model is asked anything, and read the inputs of those that are no changes.
 
     Args:
         names: Names of slices; "classes" is none.
         inputs: Inputs to change; errors as in `slices`.
+        read: Those that were read before, by name.
 
     Returns:
-        Inputs by name, for `already_read`.
+        Inputs by name, for `slices`.
     """
-    files = {}
+    others = {}
     for name in names:
         if not is_change(name, inputs.domain):
-            files[name] = _others(name, inputs)
+            others[name] = _others(name, inputs, read)
             continue
         for part in name.split("+"):
             CHANGES[type(inputs.domain)][part.partition(":")[0]].chosen(part, inputs.domain)
-    return files
+    return others
 
 
-@contextlib.contextmanager
-def already_read(files: Mapping[str, Split]) -> Iterator[None]:
-    """Take these inputs, within this block, for slices that are files, directories or data sets: none is read again.
-
-    A command reads a file for its fingerprint, fits with the very same inputs, and prints what becomes of them.
-
-    Args:
-        files: Inputs by the name of their slice.
-    """
-    token = _read.set(files)
-    try:
-        yield
-    finally:
-        _read.reset(token)
-
-
-def _others(name: str, inputs: Split) -> Split:
+def _others(name: str, inputs: Split, read: Mapping[str, Split]) -> Split:
     """Return the different inputs of a file or a data set.
 
     A price takes them for independent draws: what repeats counts once, and of few inputs hardly anything is known. Of
@@ -268,7 +251,7 @@ def _others(name: str, inputs: Split) -> Split:
     Raises:
         BadInput: There are fewer than 100, or the others of `slices`.
     """
-    part, _ = without_repeats(_found(name, inputs))
+    part, _ = without_repeats(read[name] if name in read else _found(name, inputs))
     if len(part) < FEWEST:
         got = f"the slice {name} of {len(part)} different {inputs.domain.noun}"
         raise BadInput(got, f"{FEWEST} or more, better thousands", "give it more")
@@ -277,8 +260,6 @@ def _others(name: str, inputs: Split) -> Split:
 
 def _found(name: str, inputs: Split) -> Split:
     domain = inputs.domain
-    if name in _read.get():
-        return _read.get()[name]
     if is_file(name):
         return pool_at(name, domain).split
     if re.split("[@/]", name)[0] not in data.known():
