@@ -37,7 +37,7 @@ STEPS = {
         (grpc_codec, "decode_request"),
         (grpc_codec, "read_request"),
     ],
-    "way through the line": [(endpoint.ModelEndpoint, "answer")],
+    "way through the line": [(endpoint.ModelEndpoint, "answer"), (endpoint.ModelEndpoint, "_answer")],
     "transaction: open": [(ledger_session.LedgerSession, "begin")],
     "access rules": [(onnx_pipeline.OnnxPipeline, "admit")],
     "way to the graph": [(shared_run.SharedRun, "each")],
