@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import socket
+from contextlib import contextmanager
 
 import grpc
 import numpy as np
@@ -251,22 +252,23 @@ def test_that_a_client_has_gone_is_no_error_of_the_gateway(caplog):
     assert not [it.getMessage() for it in caplog.records if it.levelno >= logging.ERROR]
 
 
-def test_calls_that_have_begun_are_decided_together(monkeypatch):
-    """One whose message is there waits for another's, which grpc.aio hands over afterwards."""
+class Together(Straight):
+    """A pipeline that computes what comes together. `sizes` holds of how many queries each run was."""
 
-    class Together(Straight):
-        sizes = ()
+    sizes = ()
 
-        def together(self, query):
-            return True
+    def together(self, query):
+        return True
 
-        def compute_each(self, requests):
-            self.sizes = (*self.sizes, len(requests))
-            return [self.model(query.x) for query, _ in requests]
+    def compute_each(self, requests):
+        self.sizes = (*self.sizes, len(requests))
+        return [self.model(query.x) for query, _ in requests]
 
-    monkeypatch.setattr(turns, "LONGEST", PATIENCE)
-    pipeline, message = Together(), infer_message(X).SerializeToString()
-    served = gateway(pipeline)
+
+@contextmanager
+def begun(served):
+    """A connection over which a call has begun, and the call of another client whose message has been sent."""
+    message = infer_message(X).SerializeToString()
     with calling(served) as address, grpc.insecure_channel(address) as channel:
         host, _, port = address.rpartition(":")
         with socket.create_connection((host, int(port))) as line:
@@ -274,6 +276,20 @@ def test_calls_that_have_begun_are_decided_together(monkeypatch):
             eventually(lambda: served._in_flight["ann"] == 1)
             other = channel.unary_unary(rpc.INFER).future(message, metadata=KEY)
             eventually(lambda: served._in_flight["ann"] == 2)
-            line.sendall(begun_message(len(message), message))
-            other.result(PATIENCE)
+            yield line, message, other
+
+
+def test_calls_that_have_begun_are_decided_together(monkeypatch):
+    """One whose message is there waits for another's, which grpc.aio hands over afterwards."""
+    monkeypatch.setattr(turns, "LONGEST", PATIENCE)
+    pipeline = Together()
+    with begun(gateway(pipeline)) as (line, message, other):
+        line.sendall(begun_message(len(message), message))
+        other.result(PATIENCE)
     assert pipeline.sizes == (2,)
+
+
+def test_a_call_that_waits_for_others_is_not_slow_itself(monkeypatch):
+    monkeypatch.setattr(turns, "LONGEST", 0.5)
+    with begun(gateway(limits=Limits(arrive=0.2))) as (_, _, other):
+        assert other.exception(PATIENCE) is None

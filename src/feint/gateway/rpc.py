@@ -150,6 +150,7 @@ class Calls(grpc.GenericRpcHandler):
     async def _call(self, caller: Caller, answer: Answer, context: Any) -> Any:
         """Return the answer to a call's message, or end the call with its error.
 
+        grpc.aio begins one call after the other: those that have begun go on together, when their messages are there.
         gRPC keeps the frame in which a call was aborted until the garbage is collected, minutes later: the message,
         which may have 60 MiB, must not be in it.
 
@@ -162,7 +163,7 @@ class Calls(grpc.GenericRpcHandler):
         response, status = None, ()
         try:
             self._enter(caller, context)
-            response = await answer(self._gateway, caller, await self._message(caller, context))
+            response = await answer(self._gateway, caller, await self._gather(self._message(caller, context)))
         except ClientDisconnect:
             gone.set()
         except Exception as error:
@@ -182,9 +183,7 @@ class Calls(grpc.GenericRpcHandler):
         context.add_done_callback(lambda _: gateway.leave(caller.client))
 
     async def _message(self, caller: Caller, context: Any) -> bytes:
-        """Return a call's message, together with those of other calls: grpc.aio begins one after the other.
-
-        `TooSlow` is raised where it does not arrive in time.
+        """Return a call's message; raise `TooSlow` where it does not arrive in time.
 
         Raises:
             BadInput: There is none.
@@ -192,7 +191,7 @@ class Calls(grpc.GenericRpcHandler):
         seconds = self._gateway.limits.arrive
         try:
             async with asyncio.timeout(seconds):
-                message = await self._gather(context.read())
+                message = await context.read()
         except TimeoutError as error:
             late = error_responses.too_slow(seconds)
             self._gateway.record_rejection("", caller.client, late)
