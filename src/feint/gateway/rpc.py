@@ -142,7 +142,7 @@ class Calls(grpc.GenericRpcHandler):
     def _handler(self, response: Any, caller: Caller, answer: Answer) -> Any:
         """Return a handler that reads the message itself: gRPC would wait for its last byte as long as it takes."""
 
-        async def call(messages: Any, context: Any) -> Any:  # gRPC looks twice what kind it is: 12 µs of a partial
+        async def call(messages: Any, context: Any) -> Any:  # gRPC looks twice of what kind it is: 12 µs if a partial
             return await self._call(caller, answer, context)
 
         return grpc.stream_unary_rpc_method_handler(call, None, response.SerializeToString)
