@@ -1,5 +1,6 @@
 """The line: one way to an answer, and no undefended one when a step fails."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,6 +116,13 @@ def test_a_defense_fitted_for_other_classes_answers_nothing():
 def test_a_query_is_a_batch_of_inputs_of_a_domain(x):
     with pytest.raises(BadInput):
         Query(x)
+
+
+@pytest.mark.parametrize("at", [math.nan, math.inf, -math.inf, -1.0])
+def test_a_query_has_a_time_that_rules_can_count_with(at):
+    """At NaN a rate limit and a budget per hour admitted everything."""
+    with pytest.raises(BadInput, match="a query at the time"):
+        Query(torch.ones(1, 4), time=at)
 
 
 def test_a_service_refuses_inputs_of_another_domain_than_the_model_s():

@@ -1,5 +1,6 @@
 """Query and Answer: the only objects that cross the wall between a client and a service."""
 
+import math
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -59,7 +60,8 @@ class Query:
         time: Time of arrival, in seconds since the epoch. Rules use it instead of a clock.
 
     Raises:
-        BadInput: The shape has no batch dimension, no domain has the type, or a value is outside its domain.
+        BadInput: The shape has no batch dimension, no domain has the type, a value is outside its domain, or the time
+            is negative or not finite.
     """
 
     x: Tensor
@@ -74,6 +76,8 @@ class Query:
                 f"a batch (N, …) of {', '.join(str(dtype).removeprefix('torch.') for dtype in TYPES)}",
                 "add the batch dimension, and scale images to float32 in [0, 1]",
             )
+        if not 0 <= self.time < math.inf:  # no limit of a rule is above NaN, so that all would be within it
+            raise BadInput(f"a query at the time {self.time}", "seconds since the epoch", "leave it out for now")
         object.__setattr__(self, "x", channels_last(self.x.detach()))
         if self.x.numel():
             domain_like(self.values).check(self.values)

@@ -16,7 +16,7 @@ import httpx2
 import pytest
 from benchmarks.load.processes import Server, free_port
 from tests.support.graph_files import whole
-from tests.support.http2 import CONNECTION_BEGINS, HEADERS, begun_message, call_begins, frames_of
+from tests.support.http2 import ACKNOWLEDGED, CONNECTION_BEGINS, HEADERS, begun_message, call_begins, frames_of
 from tests.support.infer_requests import BAD_BODIES, BAD_MESSAGES
 from tests.support.waiting import PATIENCE
 
@@ -438,7 +438,7 @@ def test_a_message_that_does_not_arrive_is_given_up(served, path):
 def ended(it, call):
     """The status with which the server of gRPC ends a call, "" where it closes the connection instead."""
     with socket.create_connection(("127.0.0.1", it.rpc), timeout=PATIENCE) as connection:
-        connection.sendall(CONNECTION_BEGINS + call)
+        connection.sendall(CONNECTION_BEGINS + ACKNOWLEDGED + call)
         for kind, content in frames_of(connection):
             if kind == HEADERS and (status := content.partition(b"grpc-status")[2]):
                 return status[1 : 1 + status[0]].decode()
@@ -490,7 +490,7 @@ def test_an_answer_that_nobody_takes_is_dropped():
             loaded=True, loaded_app=None, ws_protocol_class=None, root_path="", asgi_version="3.0",
             limit_concurrency=None, timeout_keep_alive=5,
         )  # fmt: skip
-        it = BoundedConnection(config, state, {}, loop, arrive=0.05)
+        it = BoundedConnection(config, state, {}, loop, most=1, arrive=0.05)
         it.connection_made(transport)
         it.pause_writing()
         it.resume_writing()

@@ -1,10 +1,14 @@
 """How long a connection lives, over HTTP and over gRPC."""
 
+import resource
 import socket
 import sys
-from contextlib import suppress
+import time
+from contextlib import ExitStack, suppress
+from functools import partial
 
 import grpc
+import httpx2
 import pytest
 from benchmarks.load.processes import Server, free_port
 from tests.support.certificates import certificate
@@ -14,7 +18,7 @@ from tests.support.http2 import CONNECTION_BEGINS, GOAWAY, frames_of
 from tests.support.waiting import PATIENCE, eventually
 
 from feint.errors import BadRecipe
-from feint.gateway.server import rpc_server
+from feint.gateway.server import ports, rpc_server
 from feint.gateway.server.run import running
 from feint.gateway.settings import OnnxSettings, ServerSettings, Settings
 from feint.openinference import proto
@@ -84,6 +88,101 @@ def test_a_connection_without_a_call_ends_over_grpc_too(tmp_path, monkeypatch):
         stranger.sendall(CONNECTION_BEGINS)
         stranger.settimeout(PATIENCE)
         assert GOAWAY in [kind for kind, _ in frames_of(stranger)]
+
+
+def test_a_connection_beyond_the_most_is_refused_until_one_ends(tmp_path, caplog):
+    with served(tmp_path, max_connections=2) as server:
+        first, second = (socket.create_connection(("127.0.0.1", server.rest_port)) for _ in range(2))
+        assert not ends(first)
+        assert not ends(second)
+        with socket.create_connection(("127.0.0.1", server.rest_port), timeout=PATIENCE) as third:
+            head, _, body = b"".join(iter(lambda: third.recv(4096), b"")).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 429")
+        assert b"retry-after: 1" in head
+        assert body.startswith(b'{"error":"got 3 connections at once; expected at most 2; ')
+        assert "a connection over HTTP is refused: 2 are open" in caplog.text
+        assert not ends(first)
+        second.close()
+        eventually(lambda: httpx2.get(f"{server.url}/v2/health/live").status_code == 200)
+        first.close()
+
+
+def test_a_connection_beyond_the_most_is_closed_over_grpc(tmp_path):
+    with served(tmp_path, max_connections=2) as server:
+        first, second = (socket.create_connection(("127.0.0.1", server.grpc_port)) for _ in range(2))
+        for one in (first, second):
+            one.sendall(CONNECTION_BEGINS)
+            assert one.recv(9)
+        with socket.create_connection(("127.0.0.1", server.grpc_port), timeout=PATIENCE) as third:
+            assert not [*frames_of(third)]
+        second.close()
+        with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+            channel.unary_unary(f"/{proto.SERVICE}/ServerLive")(b"", timeout=PATIENCE, wait_for_ready=True)
+        first.close()
+
+
+def test_who_does_not_acknowledge_the_limits_of_grpc_is_hung_up_on(tmp_path):
+    """It was open for a minute. Until then the library holds a client to none."""
+    with served(tmp_path, arrive=0.2) as server, socket.create_connection(("127.0.0.1", server.grpc_port)) as silent:
+        silent.sendall(CONNECTION_BEGINS)
+        assert_hung_up_on(silent)
+
+
+def test_who_begins_no_handshake_of_grpc_is_hung_up_on(tmp_path):
+    """It was open for two minutes."""
+    certificate(tmp_path)
+    files = {"tls_cert": tmp_path / "cert.pem", "tls_key": tmp_path / "key.pem"}
+    with (
+        served(tmp_path, arrive=0.2, **files) as server,
+        socket.create_connection(("127.0.0.1", server.grpc_port)) as silent,
+    ):
+        assert_hung_up_on(silent)
+
+
+def assert_hung_up_on(connection):
+    """Half the patience: by itself the library hangs up after a minute or later."""
+    connection.settimeout(PATIENCE / 2)
+    for _ in frames_of(connection):
+        pass
+
+
+def test_connections_leave_files_for_the_ledger(monkeypatch, caplog):
+    limits = [100, 1000]
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: tuple(limits))
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, both: limits.__setitem__(slice(None), both))
+    assert ports.most_connections(ServerSettings(max_connections=200)) == 200
+    assert limits == [1000, 1000]
+    assert not caplog.text
+    assert ports.most_connections(ServerSettings()) == 250
+    assert "at most 250 connections over HTTP, and over gRPC: 1000 files may be open" in caplog.text
+
+
+@pytest.mark.slow
+def test_strangers_who_hold_all_connections_leave_files_for_the_ledger(tmp_path):
+    """With 96 files nothing could be opened: the ledger's log grew, and its mark could not be written."""
+    whole(tmp_path / "toy.onnx")
+    port, other = free_port(), free_port()
+    (tmp_path / "gateway.toml").write_text(
+        f"server = {{rest_port = {port}, grpc_port = {other}}}\nkeys = {{anonymous = true}}\n"
+        'models.toy = {path = "toy.onnx", access = ["Budget(1000)"]}\n'
+    )
+    few = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96)); from feint.cli import main; main()"
+    command = [sys.executable, "-c", few, "serve", str(tmp_path / "gateway.toml")]
+    body = {"inputs": [{"name": "x", "shape": [1, 1, 2, 2], "datatype": "FP32", "data": [0.1, 0.2, 0.3, 0.4]}]}
+    with Server(command, port, log=tmp_path / "log"), ExitStack() as strangers, httpx2.Client() as client:
+        ask = partial(client.post, f"http://127.0.0.1:{port}/v2/models/toy/infer", json=body)
+        assert ask().status_code == 200
+        for _ in range(60):
+            strangers.enter_context(socket.create_connection(("127.0.0.1", port)))
+            strangers.enter_context(socket.create_connection(("127.0.0.1", other)))
+        for _ in range(3):  # the ledger's log is emptied once a second
+            assert ask().status_code == 200
+            time.sleep(1.1)
+    said = (tmp_path / "log").read_text()
+    assert "at most 24 connections" in said
+    assert "a connection over HTTP is refused: 24 are open" in said
+    assert "stays as long as it is" not in said
+    assert "Too many open files" not in said
 
 
 @pytest.mark.parametrize("server", [{"keep_alive": 0.0}, {"connection_age": -1.0}])

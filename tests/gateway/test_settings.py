@@ -102,6 +102,7 @@ WRONG = {
     "[server]\ntls_cert = 'a.pem'": r"tls_key",
     "[server]\nmax_batch = 0": r"limits above 0",
     "[server]\nmax_in_flight = 0": r"limits above 0",
+    "[server]\nmax_connections = 0": r"limits above 0",
     "[ledger]\nwhen_lost = 'open'": r"\[ledger\] when_lost",
     "[keys]\nfile = 5": r"\[keys\] file = 5",
     "[models.a]\npath = 'toy.onnx'\nupstream = 'http://x'": r"\[models.a\] with path and upstream",

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 DATA, HEADERS, SETTINGS, GOAWAY = 0, 1, 4, 7
-END_HEADERS = 4
+ACK, END_HEADERS = 1, 4
 
 
 def frame(kind: int, flags: int, stream: int, content: bytes = b"") -> bytes:
     return struct.pack(">I", len(content))[1:] + struct.pack(">BBI", kind, flags, stream) + content
 
 
+ACKNOWLEDGED = frame(SETTINGS, ACK, 0)  # the server's settings
 CONNECTION_BEGINS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0)
 
 

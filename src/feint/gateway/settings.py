@@ -24,7 +24,8 @@ class ServerSettings:
     """Address, ports, TLS and limits of the server; port 0 disables a protocol.
 
     `drain` seconds pass between "not ready" and closed ports, so that a load balancer sees it; requests in flight then
-    have `stop` seconds. `arrive`, `answer` and `max_in_flight` are those of `Limits`.
+    have `stop` seconds. `arrive`, `answer` and `max_in_flight` are those of `Limits`. Of connections over HTTP, and of
+    those over gRPC, a process holds `max_connections` at most.
 
     An idle connection over HTTP is kept for `keep_alive` seconds, which has to be longer than in the load balancer
     before it. A connection that is older than `connection_age` seconds, 0 for no limit, ends after its requests in
@@ -39,6 +40,7 @@ class ServerSettings:
     max_body: int = Limits.body
     max_batch: int = Limits.batch
     max_in_flight: int = Limits.in_flight
+    max_connections: int = 4096
     arrive: float = Limits.arrive
     answer: float = Limits.answer
     drain: float = 0.0
@@ -61,7 +63,8 @@ class ServerSettings:
             )
         if (self.tls_cert is None) != (self.tls_key is None):
             raise BadRecipe("one of tls_cert and tls_key", "both or none", "give the other one")
-        if min(self.max_body, self.max_batch, self.max_in_flight) < 1 or min(self.arrive, self.answer) <= 0:
+        counts = self.max_body, self.max_batch, self.max_in_flight, self.max_connections
+        if min(counts) < 1 or min(self.arrive, self.answer) <= 0:
             raise BadRecipe("a limit below 1", "limits above 0", "raise it")
         if self.keep_alive <= 0 or self.connection_age < 0:
             raise BadRecipe("a time below 0", "keep_alive above 0, connection_age of 0 or more", "raise it")

@@ -13,8 +13,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from feint.errors import BadInput, FeintError, TooLarge
+from feint.errors import BadInput, FeintError, RateLimited, TooLarge
 from feint.gateway import error_responses
+from feint.gateway.app import SOON
 from feint.gateway.routes import HAS_GONE
 
 HEAD = 2**16  # bytes of a request beside its body: its line, headers, frames of chunks and trailers
@@ -60,17 +61,19 @@ def has_gone(request: weakref.ref[RequestResponseCycle]) -> bool:
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Connection with bounds on the size of a header, on requests ahead of their answers, and on time.
+    """Connection with bounds on the size of a header, on requests ahead of their answers, on time, and on its number.
 
     Args:
+        most: Connections that may be open at once; a further one is refused.
         arrive: The seconds from a request's first byte to its last, and those that its answer may stay unread.
         age: The seconds after which the connection ends with its next answer, so that clients spread over new replicas.
     """
 
-    def __init__(self, *args: Any, arrive: float, age: float = math.inf, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, most: int, arrive: float, age: float = math.inf, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.logger = log
-        self._arrive, self._beside, self._begun, self._whole = arrive, 0, False, False
+        self._most, self._arrive = most, arrive
+        self._beside, self._begun, self._whole = 0, False, False
         self._old = self.loop.time() + age
         self._late: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
@@ -79,6 +82,12 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        if len(self.connections) > self._most:
+            log.warning("a connection over HTTP is refused: %d are open", self._most)
+            got = f"{len(self.connections)} connections at once"
+            self._wrong = RateLimited(got, f"at most {self._most}", "try again later", SOON)
+            self.send_400_response("")
+            return
         self._late = self.loop.call_later(self._arrive, self._too_late)
 
     def connection_lost(self, exc: Exception | None) -> None:

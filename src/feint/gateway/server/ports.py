@@ -1,9 +1,16 @@
-"""Sockets on the gateway's ports."""
+"""Sockets on the gateway's ports, and how many connections they may have."""
 
+import contextlib
+import logging
+import resource
 import socket
 
 from feint.errors import BadInput
 from feint.gateway.settings import ServerSettings
+
+SHARE = 4  # of the files that a process may open, those for connections of one protocol: half stay for the ledger, …
+
+log = logging.getLogger("feint.gateway")
 
 
 def address(host: str, port: int) -> str:
@@ -34,3 +41,20 @@ def check_free(server: ServerSettings) -> None:
     """Check that the ports are free now; raise `BadInput`."""
     for port in filter(None, (server.rest_port, server.grpc_port)):
         bind(server.host, port).close()
+
+
+def most_connections(server: ServerSettings) -> int:
+    """Return how many connections over HTTP, and how many over gRPC, may be open at once.
+
+    This process may open as many files from now on as the system lets it. Were all of them connections, of clients
+    without a key too, neither the ledger's log nor a renewed file of keys could be opened.
+    """
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files < most:
+        with contextlib.suppress(OSError, ValueError):  # some systems name a number that they do not allow
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+            files = most
+    allowed = max(1, files // SHARE)
+    if allowed < server.max_connections:
+        log.warning("at most %d connections over HTTP, and over gRPC: %d files may be open (ulimit -n)", allowed, files)
+    return min(allowed, server.max_connections)

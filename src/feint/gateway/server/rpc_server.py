@@ -31,14 +31,22 @@ class RpcServer:
         gateway: The gateway.
         at: Its address and limits.
         certificate: Its certificate, if it has one; `renew` replaces it.
+        most: Connections that may be open at once; a further one is closed.
         shared: Whether other processes listen on the same port.
     """
 
     def __init__(
-        self, gateway: Gateway, at: ServerSettings, certificate: Certificate | None = None, *, shared: bool = False
+        self,
+        gateway: Gateway,
+        at: ServerSettings,
+        certificate: Certificate | None = None,
+        *,
+        most: int,
+        shared: bool = False,
     ) -> None:
         self._gateway, self._at, self._certificate, self._shared = gateway, at, certificate, shared
-        self._limit, self._port, self._stopping = min(gateway.body_limit, MOST), 0, False
+        self._most, self._limit = most, min(gateway.body_limit, MOST)
+        self._port, self._stopping = 0, False
 
     async def start(self, port: int) -> int:
         """Listen on a port, 0 for a free one, and return its number; raise `BadInput` where it is taken."""
@@ -61,11 +69,15 @@ class RpcServer:
         return server
 
     def _options(self) -> list[tuple[str, int]]:
+        arrive = _milliseconds(self._at.arrive)
         options = [
             ("grpc.so_reuseport", int(self._shared)),
             ("grpc.max_receive_message_length", self._limit),
             ("grpc.compression_enabled_algorithms_bitset", 1),  # none: 4 MiB on the wire became 8 GB
             ("grpc.max_send_message_length", -1),
+            ("grpc.max_allowed_incoming_connections", self._most),
+            ("grpc.server_handshake_timeout_ms", arrive),  # of TLS and of HTTP/2
+            ("grpc.http2.settings_timeout", arrive),  # until a client has acknowledged the limits
             ("grpc.max_concurrent_streams", STREAMS),
             ("grpc.http2.bdp_probe", 0),  # or gRPC widens the window to megabytes for who has no key too
             ("grpc.http2.lookahead_bytes", WINDOW),
@@ -74,8 +86,9 @@ class RpcServer:
             ("grpc.max_connection_idle_ms", IDLE),
         ]
         if self._at.connection_age:
-            options.append(("grpc.max_connection_age_ms", round(1000 * self._at.connection_age)))
-            options.append(("grpc.max_connection_age_grace_ms", round(1000 * (self._at.arrive + self._at.answer))))
+            options.append(("grpc.max_connection_age_ms", _milliseconds(self._at.connection_age)))
+            grace = _milliseconds(self._at.arrive + self._at.answer)
+            options.append(("grpc.max_connection_age_grace_ms", grace))
         return options
 
     async def _keep(self) -> None:
@@ -110,3 +123,7 @@ class RpcServer:
         """Log that the models take larger messages than the server, where they do so since a reload."""
         if self._gateway.body_limit > self._limit:
             log.warning("gRPC takes messages of at most %d bytes until a restart", self._limit)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(1000 * seconds))

@@ -22,7 +22,7 @@ from feint.gateway.server.app_state import AppState, Ledgers
 from feint.gateway.server.bootstrap import close_authenticator
 from feint.gateway.server.certificates import Certificate
 from feint.gateway.server.limits import BoundedConnection
-from feint.gateway.server.ports import address, bind
+from feint.gateway.server.ports import address, bind, most_connections
 from feint.gateway.server.rpc_server import RpcServer
 from feint.gateway.settings import Settings
 from feint.gateway.telemetry.observers import Telemetry
@@ -83,10 +83,11 @@ class RunningServer:
         """Listen; raise `BadInput` where a port is taken."""
         self._observe(self.opened)
         self.opened.progress()
+        most = most_connections(self._at)
         if self._at.rest_port or self._any:
-            await self._start_rest()
+            await self._start_rest(most)
         if self._at.grpc_port or self._any:
-            await self._start_rpc()
+            await self._start_rpc(most)
         self._note("gateway started", version=__version__, models=[*self.gateway.endpoints])
 
     def _observe(self, state: AppState) -> None:
@@ -103,7 +104,7 @@ class RunningServer:
             return []
         return page.routes(self.gateway, self._telemetry, ui=self.opened.settings.operator.ui)
 
-    async def _start_rest(self) -> None:
+    async def _start_rest(self, most: int) -> None:
         listener = bind(self._at.host, 0 if self._any else self._at.rest_port, shared=self._shared)
         self.rest_port = listener.getsockname()[1]
         context = self._certificate and self._certificate.context
@@ -112,7 +113,7 @@ class RunningServer:
         config = uvicorn.Config(
             routes.app(self.gateway, routes=self._routes()), ws="none", lifespan="off",
             http=functools.partial(  # pyright: ignore[reportArgumentType]
-                BoundedConnection, arrive=self._at.arrive, age=self._at.connection_age or math.inf
+                BoundedConnection, most=most, arrive=self._at.arrive, age=self._at.connection_age or math.inf
             ),
             timeout_keep_alive=self._at.keep_alive,  # pyright: ignore[reportArgumentType]
             ssl_context_factory=None if context is None else lambda config, default: context,
@@ -124,8 +125,8 @@ class RunningServer:
         while not self._rest.started and not self._serving.done():
             await asyncio.sleep(0.005)
 
-    async def _start_rpc(self) -> None:
-        self._rpc = RpcServer(self.gateway, self._at, self._certificate, shared=self._shared)
+    async def _start_rpc(self, most: int) -> None:
+        self._rpc = RpcServer(self.gateway, self._at, self._certificate, most=most, shared=self._shared)
         self.grpc_port = await self._rpc.start(0 if self._any else self._at.grpc_port)
 
     def stop(self) -> None:
