@@ -281,7 +281,7 @@ def begun(served):
 
 def test_calls_that_have_begun_are_decided_together(monkeypatch):
     """One whose message is there waits for another's, which grpc.aio hands over afterwards."""
-    monkeypatch.setattr(turns, "LONGEST", PATIENCE)
+    monkeypatch.setattr(turns, "FRESH", PATIENCE)
     pipeline = Together()
     with begun(gateway(pipeline)) as (line, message, other):
         line.sendall(begun_message(len(message), message))
@@ -290,6 +290,6 @@ def test_calls_that_have_begun_are_decided_together(monkeypatch):
 
 
 def test_a_call_that_waits_for_others_is_not_slow_itself(monkeypatch):
-    monkeypatch.setattr(turns, "LONGEST", 0.5)
+    monkeypatch.setattr(turns, "FRESH", 0.5)
     with begun(gateway(limits=Limits(arrive=0.2))) as (_, _, other):
         assert other.exception(PATIENCE) is None

@@ -217,7 +217,7 @@ def test_what_begins_before_the_last_has_arrived_goes_on_together(monkeypatch):
         await calls.arrive("c")
         return calls.events
 
-    monkeypatch.setattr(turns, "LONGEST", np.inf)
+    monkeypatch.setattr(turns, "FRESH", np.inf)
     *sent, first, second, third = asyncio.run(main())
     assert sent == ["a", "b", "c"]
     assert {first, second, third} == {"a goes on", "b goes on", "c goes on"}
@@ -235,7 +235,7 @@ def test_what_begins_just_after_another_has_arrived_is_waited_for(monkeypatch):
         await calls.arrive("b")
         return waits, sorted(calls.events)
 
-    monkeypatch.setattr(turns, "LONGEST", np.inf)
+    monkeypatch.setattr(turns, "FRESH", np.inf)
     assert asyncio.run(main()) == (True, ["a goes on", "b", "b goes on"])
 
 
@@ -246,12 +246,12 @@ def test_what_arrives_alone_waits_for_nothing(monkeypatch):
         await calls.arrive("a")
         return calls.events
 
-    monkeypatch.setattr(turns, "LONGEST", np.inf)
+    monkeypatch.setattr(turns, "FRESH", np.inf)
     assert asyncio.run(main()) == ["a", "a goes on"]
 
 
 @pytest.mark.parametrize("slow_ends", [False, True])
-def test_what_is_slow_or_never_arrives_delays_others_once(slow_ends):
+def test_what_is_slow_or_never_arrives_delays_others_while_it_is_fresh(slow_ends, monkeypatch):
     async def main():
         calls = Arrivals()
         await calls.begin("slow")
@@ -267,4 +267,23 @@ def test_what_is_slow_or_never_arrives_delays_others_once(slow_ends):
         calls.tasks["slow"][0].cancel()
         return waited, events
 
+    monkeypatch.setattr(turns, "FRESH", 0.2)
     assert asyncio.run(main()) == (True, ["a", "a goes on", "b", "b goes on"])
+
+
+def test_nothing_waits_as_long_as_others_begin(monkeypatch):
+    async def main():
+        calls = Arrivals()
+        await calls.begin("slow")
+        await calls.begin("a")
+        await calls.arrive("a")
+        for i in range(20):
+            await calls.begin(i)
+            await asyncio.sleep(0.02)
+        for task, _ in calls.tasks.values():
+            task.cancel()
+        return calls.events
+
+    monkeypatch.setattr(turns, "FRESH", 0.1)
+    monkeypatch.setattr(turns, "LONGEST", 0.0)
+    assert asyncio.run(main()) == ["a", "a goes on"]

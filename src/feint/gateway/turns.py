@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import Context
@@ -11,6 +12,7 @@ T = TypeVar("T")
 
 
 QUIET = 5  # turns of the loop in which nobody comes, 0.5 µs each: grpc.aio begins a call up to four after a message
+FRESH = 0.001  # seconds after the name of a call within which its message is there, where it was sent with it
 LONGEST = 0.005  # seconds for which the first one waits at most, however many come
 
 
@@ -54,38 +56,52 @@ class Turn:
 class Gathering:
     """Gathers what arrives one after the other, so that it goes on in one turn of the event loop.
 
-    What has begun to arrive is waited for, `LONGEST` seconds at most, and only once: what is slow delays nobody again.
-    Where nothing has begun, nor begins within `QUIET` turns of the loop, nothing waits.
+    What has begun to arrive is waited for during its first `FRESH` seconds: what is slow delays others no longer. Where
+    nothing has begun, nor begins within `QUIET` turns of the loop, nothing waits, and nothing longer than `LONGEST`.
     """
 
     def __init__(self) -> None:
-        self._coming, self._gathered = set[object](), asyncio.Event()
-        self._limit: asyncio.TimerHandle | None = None  # where somebody waits
+        self._coming = dict[object, float]()  # when each began, the last one last
+        self._gathered, self._until = asyncio.Event(), 0.0
+        self._timer: asyncio.TimerHandle | None = None  # where somebody waits
 
     async def __call__(self, arriving: Awaitable[T]) -> T:
         """Return what arrives, together with what else has begun to."""
         one = object()
-        self._coming.add(one)
+        self._coming[one] = time.monotonic()
         try:
             arrived = await arriving
         finally:
-            self._coming.discard(one)
+            del self._coming[one]
         for _ in range(QUIET):
-            if self._coming:
-                self._limit = self._limit or asyncio.get_running_loop().call_later(LONGEST, self._go_on)
+            if self._expects():
+                if self._timer is None:
+                    self._until = time.monotonic() + LONGEST
+                    self._timer = asyncio.get_running_loop().call_later(FRESH, self._look)
                 await self._gathered.wait()
                 return arrived
             await asyncio.sleep(0)
-        if self._limit is not None:
+        if self._timer is not None:
             self._go_on()
         return arrived
 
+    def _expects(self) -> bool:
+        """Return whether anything has begun so late that it may arrive at once."""
+        return bool(self._coming) and time.monotonic() - next(reversed(self._coming.values())) < FRESH
+
+    def _look(self) -> None:
+        """Look whether what waits still expects others."""
+        if self._expects() and time.monotonic() < self._until:
+            self._timer = asyncio.get_running_loop().call_later(FRESH, self._look)
+        else:
+            self._go_on()
+
     def _go_on(self) -> None:
         """Let go all that wait."""
-        assert self._limit is not None
-        self._limit.cancel()
+        assert self._timer is not None
+        self._timer.cancel()
         self._gathered.set()
-        self._coming, self._gathered, self._limit = set(), asyncio.Event(), None
+        self._gathered, self._timer = asyncio.Event(), None
 
 
 class TurnQueue(Generic[T]):
