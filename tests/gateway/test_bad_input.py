@@ -16,7 +16,16 @@ import httpx2
 import pytest
 from benchmarks.load.processes import Server, free_port
 from tests.support.graph_files import whole
-from tests.support.http2 import ACKNOWLEDGED, CONNECTION_BEGINS, HEADERS, begun_message, call_begins, frames_of
+from tests.support.http2 import (
+    ACKNOWLEDGED,
+    AGAIN,
+    CONNECTION_BEGINS,
+    HEADERS,
+    STORED,
+    begun_message,
+    call_begins,
+    frames_of,
+)
 from tests.support.infer_requests import BAD_BODIES, BAD_MESSAGES
 from tests.support.waiting import PATIENCE
 
@@ -406,6 +415,22 @@ def test_no_refused_message_takes_memory(served, message, times):
     served.process.reset_peak()
     before = served.process.peak
     assert {code for code, _ in calls(served, *[message] * times)} <= {"INVALID_ARGUMENT", "NOT_FOUND"}
+    assert served.process.peak - before < 64
+    alive(served)
+
+
+@pytest.mark.slow
+def test_headers_that_one_byte_stands_for_take_no_memory(served):
+    """Of a client who has acknowledged the limits; of another the library reads 16 MiB a call."""
+    served.process.reset_peak()
+    before = served.process.peak
+    with socket.create_connection(("127.0.0.1", served.rpc), timeout=PATIENCE) as connection:
+        connection.sendall(CONNECTION_BEGINS + ACKNOWLEDGED + call_begins(INFER, fields=STORED))
+        for n in range(1, 100):
+            connection.sendall(call_begins(INFER, stream=2 * n + 1, fields=AGAIN * 16_000))
+        connection.shutdown(socket.SHUT_WR)
+        for _ in frames_of(connection):
+            pass
     assert served.process.peak - before < 64
     alive(served)
 

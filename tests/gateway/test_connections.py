@@ -155,6 +155,8 @@ def test_connections_leave_files_for_the_ledger(monkeypatch, caplog):
     assert not caplog.text
     assert ports.most_connections(ServerSettings()) == 250
     assert "at most 250 connections over HTTP, and over gRPC: 1000 files may be open" in caplog.text
+    limits[:] = [resource.RLIM_INFINITY] * 2
+    assert ports.most_connections(ServerSettings()) == ServerSettings.max_connections
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import re
 import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +18,13 @@ import httpx2
 import pytest
 from tests.support.certificates import certificate, expire
 from tests.support.gateways import ANYBODY, ask
-from tests.support.graph_files import whole
+from tests.support.graph_files import bare, output_defense, whole
 from tests.support.upstreams import upstream
+from tests.support.waiting import PATIENCE
 
 from feint.errors import BadRecipe
 from feint.gateway.auth.keyfile import Keys
+from feint.gateway.backends import registry
 from feint.gateway.server.bootstrap import load
 from feint.gateway.server.run import running
 from feint.gateway.server.server_handle import RunningServer
@@ -184,6 +187,35 @@ def test_reloads_that_come_while_one_is_slow_are_one_and_the_audit_log_is_opened
 
     asyncio.run(main())
     assert len(made) == 2
+
+
+@pytest.mark.parametrize("kind", ["a graph", "a model behind a server"])
+@pytest.mark.parametrize("part", ["rules", "_output_defense"])
+def test_a_reload_that_takes_long_keeps_nobody_waiting(settings, tmp_path, monkeypatch, part, kind):
+    """To name the rules that there are, where one is misspelled, torch is imported: all waited for eight seconds."""
+    begun, go, original = threading.Event(), threading.Event(), getattr(registry, part)
+
+    def slow(*given):
+        begun.set()
+        assert go.wait(PATIENCE)
+        return original(*given)
+
+    outputs = output_defense(tmp_path / "q.onnx")
+    with upstream() as other, running(settings) as server:
+        model = UpstreamSettings(upstream=other.url, outputs=outputs, classes=3)
+        if kind == "a graph":
+            model = OnnxSettings(path=bare(tmp_path / "bare.onnx"), outputs=outputs)
+        fresh = replace(settings, models={**settings.models, "other": model})
+        monkeypatch.setattr(registry, part, slow)
+        with ThreadPoolExecutor(1) as thread:
+            reloaded = thread.submit(reload, server, fresh)
+            assert begun.wait(PATIENCE)
+            try:
+                assert httpx2.get(f"{server.url}/v2/health/ready", timeout=PATIENCE / 4).status_code == 200
+            finally:
+                go.set()
+            reloaded.result(PATIENCE)
+        assert [*server.gateway.endpoints] == ["toy", "other"]
 
 
 def test_slow_upstreams_do_not_wait_for_each_other():

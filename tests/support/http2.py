@@ -17,14 +17,18 @@ ACKNOWLEDGED = frame(SETTINGS, ACK, 0)  # the server's settings
 CONNECTION_BEGINS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0)
 
 
-def call_begins(path: str, *more: tuple[str, str]) -> bytes:
-    """The headers of a call on stream 1, each a literal of HPACK (RFC 7541, 6.2.2) of less than 127 bytes."""
+def call_begins(path: str, *more: tuple[str, str], stream: int = 1, fields: bytes = b"") -> bytes:
+    """The headers of a call, each a literal of HPACK (RFC 7541, 6.2.2) of less than 127 bytes, then coded `fields`."""
     headers = (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "x")
     grpc = ("content-type", "application/grpc"), ("te", "trailers")
     texts = [text.encode("latin-1") for header in (*headers, *grpc, *more) for text in header]
     literals = [bytes([len(text)]) + text for text in texts]
     block = b"".join(b"\0" + name + value for name, value in zip(literals[::2], literals[1::2], strict=True))
-    return frame(HEADERS, END_HEADERS, 1, block)
+    return frame(HEADERS, END_HEADERS, stream, block + fields)
+
+
+STORED = b"\x40\x01b\x7f\xa1\x1e" + b"v" * 4000  # a header that enters the table (RFC 7541, 6.2.1)
+AGAIN = b"\xbe"  # the same one (6.1): a byte for 4,000
 
 
 def begun_message(size: int, part: bytes) -> bytes:

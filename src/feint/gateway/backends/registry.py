@@ -42,7 +42,8 @@ class Passthrough:
 async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
     """Load a graph that this process runs.
 
-    A file of others that does not take images is run behind its adapter, by torch.
+    A file of others that does not take images is run behind its adapter, by torch. `BadInput` is raised where the file
+    does not fit the settings.
 
     Args:
         table: Settings of the model.
@@ -53,14 +54,18 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
 
     Raises:
         ForeignGraph: It does not take images, and the settings are of a model that does.
-        BadInput: The file does not fit the settings.
     """
     try:
-        model = await asyncio.to_thread(OnnxModel, table.path, threads=table.threads, output=table.output)
+        return await asyncio.to_thread(_load_graph, table, name)  # others are served meanwhile
     except ForeignGraph:
         if table.outputs is not None or table.output is not None or table.logits:
             raise  # settings of a model of images
         return await load_torch(settings.TorchSettings(torch=str(table.path), access=table.access), name)
+
+
+def _load_graph(table: settings.OnnxSettings, name: str) -> LoadedModel:
+    """Load a graph of images; errors as in `load_onnx`."""
+    model = OnnxModel(table.path, threads=table.threads, output=table.output)
     if model.defended and (table.output is not None or table.logits):
         raise BadInput(f"{table.path}, which names its output itself", "no output and no logits", "leave them out")
     if not model.defended:
@@ -106,10 +111,10 @@ async def load_onnx(table: settings.OnnxSettings, name: str) -> LoadedModel:
 
 async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedModel:
     """Load a model that another server runs; raise `FeintError`, but not where that server does not answer."""
-    graph = _output_defense(table.outputs, table.classes) if table.outputs else Passthrough()
+    graph = await asyncio.to_thread(_output_defense, table.outputs, table.classes) if table.outputs else Passthrough()
     if isinstance(graph, OnnxModel):
         _pinned(table.fingerprint, graph.fingerprint, table.outputs)
-    marks = _unlocked(graph.rungs, table)
+    marks, access = _unlocked(graph.rungs, table), await asyncio.to_thread(rules, table.access)
     domain_of_settings(table)  # or a mistake in it showed when the server comes
     meter = meter_of(table, table.upstream_model or name)
     paid = announced(meter, address(table.upstream)) if meter is not None else []
@@ -134,7 +139,7 @@ async def load_upstream(table: settings.UpstreamSettings, name: str) -> LoadedMo
         SharedRun(reading(graph, graph.run), 0.0, independent=isinstance(graph, OnnxModel), together=observing(graph)),
         source=remembered or upstream.infer,
         marks=marks,
-        access=rules(table.access),
+        access=access,
         safest=safest(graph.recipe),
         threshold=table.threshold,
     )

@@ -50,10 +50,11 @@ def most_connections(server: ServerSettings) -> int:
     without a key too, neither the ledger's log nor a renewed file of keys could be opened.
     """
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files < most:
-        with contextlib.suppress(OSError, ValueError):  # some systems name a number that they do not allow
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-            files = most
+    with contextlib.suppress(OSError, ValueError):  # some systems name a number that they do not allow
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        files = most
+    if files == resource.RLIM_INFINITY:
+        return server.max_connections
     allowed = max(1, files // SHARE)
     if allowed < server.max_connections:
         log.warning("at most %d connections over HTTP, and over gRPC: %d files may be open (ulimit -n)", allowed, files)
