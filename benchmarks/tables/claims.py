@@ -1,13 +1,12 @@
 """Claims on digits, Fashion-MNIST and CIFAR-10: copies, what attackers do to them, and innocents, by each mark."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import cache, partial
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
+from benchmarks.tables.claim_results import judged
 from benchmarks.tables.claimed import (
     ANSWERS,
     COPIES,
@@ -21,35 +20,26 @@ from benchmarks.tables.claimed import (
     service,
     stolen,
     student_marks,
-    trained_copy,
     trainings,
     victim,
 )
 from benchmarks.tables.false_triggers import transferable
+from benchmarks.tables.marked_answers import KINDS, UNSURE, cost, served, shared
 from benchmarks.tables.rows import Jobs, Row
 from feint import train
 from feint.attacks.seeds import attacker_seed
 from feint.data import Split
-from feint.defense import Defense
 from feint.defenses.boundary import MarginWatermark
-from feint.defenses.outputs import Marked
-from feint.defenses.served_mark import ROWS
 from feint.evaluation import metrics
-from feint.models import inference, networks
+from feint.models import networks
 from feint.models.seeds import named_seed
-from feint.oracle import account
-from feint.ownership import Claim, Distilled, Mark, OrdinaryInputs, claim_accounts, trained_mark
-from feint.ownership.carried import marked_by_account
+from feint.ownership import Distilled, Mark, OrdinaryInputs, Triggers, plan_controls, trained_mark
 from feint.ownership.ordinary import as_good
+from feint.ownership.rehearsal import rehearse
 from feint.ownership.selection import labels_of
-from feint.ownership.survival import BUDGET, judge
 from feint.progress import ProgressCallback
-from feint.query import Query
 from feint.service import Service
 
-ANY = Marked("an experiment's, not a secret")
-UNSURE = replace(ANY, rate=0.2, margin=0.3)
-KEYS = 200
 STUDENTS = "mlp", "linear", "mlp20", "lenet"  # networks of students; with the copy's own, it is the copy itself
 FRESH = 5  # innocents of each kind that are no controls
 
@@ -102,9 +92,13 @@ def _of_trained(setup: Setup) -> Iterator[tuple[str, Callable[[Setup], Row]]]:
             for name in dict.fromkeys((setup.network, *STUDENTS)):
                 about = f"student {name} {answers} {seed}"
                 yield about, partial(student, network=name, answers=answers, seed=seed)
+        for name, (kind, marked) in itertools.product(("", *trainings(setup)), KINDS.items()):
+            about = f"{kind} answers shared{', ' if name else ''}{name} {answers}"
+            yield about, partial(shared, answers=answers, name=name, marked=marked)
     yield "innocent students", innocent_students
-    for marked in (ANY, UNSURE):
-        yield f"honest cost of {'unsure' if marked.margin else 'marked'} answers", partial(cost, marked=marked)
+    yield "rehearsed students", rehearsed
+    for kind, marked in KINDS.items():
+        yield f"honest cost of {kind} answers", partial(cost, marked=marked)
     for defense in ("MAD-argmax", "top-1"):
         for seed in COPIES[:3]:
             yield (
@@ -114,54 +108,6 @@ def _of_trained(setup: Setup) -> Iterator[tuple[str, Callable[[Setup], Row]]]:
     for answers in ANSWERS:
         for step in (0.0, 1 / 255, 8 / 255):
             yield f"trained mark {step:.4f} {answers}", partial(trained, step=step, answers=answers)
-
-
-@cache
-def victim_answers(setup: Setup, model: nn.Module) -> Tensor:
-    """Return the answers (N, K) of a victim to the test inputs."""
-    return inference.answers(model, setup.images.test)
-
-
-def measured(setup: Setup, suspect: nn.Module, model: nn.Module | None = None) -> Row:
-    """Return what a suspect is worth."""
-    p, labels = inference.answers(suspect, setup.images.test), setup.images.test.labels
-    return {
-        "data": setup.data,
-        "accuracy": metrics.accuracy(p, labels),
-        "fidelity": metrics.label_kept(p, victim_answers(setup, model or victim(setup))),
-        "controls": len(controls(setup)),
-    }
-
-
-def judged(
-    setup: Setup, suspect: nn.Module, evidence: Sequence[Mark], model: nn.Module | None = None, without: str = ""
-) -> Row:
-    """Return what a claim says of a suspect beside the controls, but one, by each mark alone and all together."""
-    labels = [control_labels(setup, mark) for mark in evidence]
-    names = [name for name in controls(setup) if name != without]
-    row, policy = measured(setup, suspect, model), setup.trial.policy
-    for mark, known in zip(evidence, labels, strict=True):
-        alone = {name: [known[name]] for name in names}
-        row[mark.method] = _result(judge(suspect, [mark], alone, policy))
-    together = {name: [known[name] for known in labels] for name in names}
-    row["together"] = _result(judge(suspect, evidence, together, policy))
-    if setup.foreign:
-        trained = {name: known for name, known in together.items() if name not in setup.foreign}
-        row["beside trained controls"] = _result(judge(suspect, evidence, trained, policy))
-    return row
-
-
-def _result(result: Claim) -> Row:
-    return {
-        "log_e": float(np.log(result.e_value)),
-        "claimed": result.is_evident,
-        "asked": result.queries,
-        "false_claims": result.false_claims,
-        "bound": result.bound,
-        "agreed": sum(part.agreed for part in result.evidence),
-        "compared": sum(part.compared for part in result.evidence),
-        "highest_control": max(part.highest for part in result.evidence),
-    }
 
 
 def copied(
@@ -213,6 +159,37 @@ def student(setup: Setup, *, network: str, answers: str, seed: int) -> Row:
     return about | judged(setup, suspect, student_marks(setup))
 
 
+def rehearsed(setup: Setup) -> Row:
+    """Return on how many triggers models agree by which their owner chose them, and on how many new ones do."""
+    images, model = setup.images, victim(setup)
+    rehearsal = rehearse(model, images.train, images.pool, setup.rehearsals, students=True)
+    (mark,) = (mark for mark in student_marks(setup) if mark.method == Triggers.method)
+    plans = plan_controls(setup.innocents, networks.get(setup.network, images), setup.control)
+    thefts = [
+        stolen(setup, Service(model), setup.budgets[-1], answers, seed)
+        for answers in ANSWERS for seed in COPIES[:3]
+    ]  # fmt: skip
+    moved = Distilled(setup.other, setup.copy)
+    models = {
+        "rehearsed: copies and their students": rehearsal.copies,
+        "rehearsed: innocents and their students": rehearsal.references,
+        "new: copies": [copy for copy, _ in thefts],
+        "new: students of copies": [moved.remove(*theft, seed=attacker_seed(i)) for i, theft in enumerate(thefts)],
+    }
+    for plan, control in zip(plans, controls(setup).values(), strict=True):
+        models.setdefault(f"controls: {plan.group}", []).append(control)
+    shares: dict[tuple[str, str], list[float]] = {}
+    for role, group in models.items():
+        for each in group:
+            agreed = float((labels_of(each, mark.x).numpy() == mark.labels).mean())
+            shares.setdefault((role, each.network.name), []).append(agreed)
+    return {"kind": "rehearsal", "data": setup.data, "triggers": len(mark), "groups": [
+        {"role": role, "network": network, "models": len(each), "least": min(each), "mean": float(np.mean(each)),
+         "most": max(each)}
+        for (role, network), each in shares.items()
+    ]}  # fmt: skip
+
+
 def innocent_students(setup: Setup) -> Row:
     """Return how many innocents beside the controls would be claimed: in the network of students, or students."""
     images, pool, counts = setup.images, setup.images.pool, {}
@@ -235,45 +212,6 @@ def innocent_students(setup: Setup) -> Row:
         name: {"suspects": len(results), "claimed": sum(each["claimed"] for each in results),
                "log_e": max(each["log_e"] for each in results)}
         for name, results in counts.items()
-    }  # fmt: skip
-
-
-def served(setup: Setup, *, answers: str, sybils: int = 1, name: str = "", marked: Marked = ANY) -> Row:
-    """Return what marked answers tell of a copy for which so many accounts asked, trained as usual or by that name."""
-    images, most = setup.images, setup.budgets[-1]
-    marking = Service(victim(setup), Defense(outputs=[marked]))
-    x, clients = images.pool.inputs(slice(0, most)), [account("mallory", i) for i in range(sybils)]
-    p = torch.cat([marking(Query(rows, client)).p for client, rows in zip(clients, x.chunk(sybils), strict=True)])
-    training = trainings(setup)[name] if name else setup.copy
-    copy = trained_copy(setup, x, p, answers, training, seed=COPIES[0])
-    rows = {client: marking.ledger[client].rows(ROWS).array for client in clients}
-    mark = marked_by_account(rows, images.domain, len(images.classes))
-    oracle = Service(copy).oracle(client="owner", budget=BUDGET)
-    result = claim_accounts(oracle, mark, control_labels(setup, mark), policy=setup.trial.policy)
-    q = marking(Query(images.test.inputs(), "honest")).p.argmax(-1)
-    lost = metrics.stealer_accuracy(victim(setup), images.test) - (q == images.test.labels).float().mean().item()
-    return {
-        "kind": "marked answers", "margin": marked.margin, "sybils": sybils, "training": name, "answers": answers,
-        "marked": len(mark),
-        "named": sum(part.named for part in result.accounts), "honest accuracy lost": lost,
-        **measured(setup, copy), "together": _result(result),
-    }  # fmt: skip
-
-
-def cost(setup: Setup, *, marked: Marked) -> Row:
-    """Return the points of accuracy that marked answers cost honest clients, over many keys."""
-    test = setup.images.test
-    p, x = victim_answers(setup, victim(setup)), test.inputs()
-    right, lost, changed = metrics.accuracy(p, test.labels), [], []
-    for i in range(KEYS):
-        q = replace(marked, key=f"key {i}")(p, x)
-        lost.append(100 * (right - metrics.accuracy(q, test.labels)))
-        changed.append((q.argmax(-1) != p.argmax(-1)).float().mean().item())
-    return {
-        "kind": "honest cost", "data": setup.data, "rate": marked.rate, "margin": marked.margin, "inputs": len(test),
-        "keys": KEYS, "marked": float(np.mean(changed)), "points": float(np.mean(lost)),
-        "deviation": float(np.std(lost, ddof=1)), "most": float(np.quantile(lost, 0.95)),
-        "above half a point": float(np.mean(np.array(lost) > 0.5)),
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from feint.defenses.access.binomial import upper_bound
 Row = Mapping[str, Any]
 Grid = list[list[str]]
 FIDELITIES = 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.0  # least of each row of the table by fidelity
+SHARING = 2, 3, 5, 10  # accounts
 MARKS = "same mistakes", "triggers", "together"
 
 
@@ -116,6 +117,22 @@ def served(rows: Iterable[Row]) -> Grid:
     return shown
 
 
+def shared(rows: Iterable[Row]) -> Grid:
+    """Return the table of all marked answers of a theft, and of accounts that share them."""
+    heads = ["Set", "Mark", "Copy by", "Marks", "Copy agrees", "Highest control", "e-value of all"]
+    shown = [[*heads, *(f"Named of {accounts} accounts" for accounts in SHARING)]]
+    for row in rows:
+        if row["kind"] == "shared marks":
+            named = {
+                point["accounts"]: f"{point['named']:.1f} · {point['named by e-BH']:.1f}" for point in row["curve"]
+            }
+            shown.append([
+                row["data"], _marking(row), row["answers"], f"{row['marked']}", f"{row['agreed']}",
+                f"{row['highest_control']:.0%}", _power(row["log_e"]), *(named[accounts] for accounts in SHARING),
+            ])  # fmt: skip
+    return shown
+
+
 def students(rows: Iterable[Row]) -> Grid:
     """Return the table of students: how many copies are claimed, and networks that learned the answers of copies."""
     groups: dict[tuple[str, ...], list[Row]] = {}
@@ -150,6 +167,19 @@ def innocent_students(rows: Iterable[Row]) -> Grid:
     return shown
 
 
+def rehearsed(rows: Iterable[Row]) -> Grid:
+    """Return the table of how often models agree with triggers that were chosen by some of them."""
+    shown = [["Set", "Models", "Network", "Number", "Agree with triggers: mean", "least", "most"]]
+    for row in rows:
+        if row["kind"] == "rehearsal":
+            shown += [
+                [row["data"], group["role"], group["network"], f"{group['models']}",
+                 *(f"{group[name]:.0%}" for name in ("mean", "least", "most"))]
+                for group in row["groups"]
+            ]  # fmt: skip
+    return shown
+
+
 def costs(rows: Iterable[Row]) -> Grid:
     """Return the table of what marked answers cost honest clients, over many keys."""
     heads = ["Set", "Marked", "Inputs", "Keys", "Marked answers", "Points lost, mean", "Standard deviation over keys"]
@@ -178,10 +208,13 @@ def innocents(rows: Iterable[Row]) -> Grid:
 
 
 def _accounts(row: Row) -> str:
-    count = row["sybils"]
-    marked = "Marked, unsure answers" if row.get("margin") else "Marked"
-    accounts = f"{marked}, {count} account{'s' if count > 1 else ''}"
-    return f"{accounts}, {row['training']}" if row["training"] else accounts
+    return _marking(row, f", {row['sybils']} account{'s' if row['sybils'] > 1 else ''}")
+
+
+def _marking(row: Row, accounts: str = "") -> str:
+    """Return how answers were marked, for which accounts, and how a copy was trained on them."""
+    training = f", {row['training']}" if row["training"] else ""
+    return f"Marked{', unsure answers' if row.get('margin') else ''}{accounts}{training}"
 
 
 def _margin(step: float) -> str:
@@ -211,8 +244,10 @@ _TABLES: Mapping[str, Callable[[Iterable[Row]], Grid]] = {
     "claims_published": published,
     "claims_removals": removals,
     "claims_served": served,
+    "claims_shared": shared,
     "claims_students": students,
     "claims_innocent_students": innocent_students,
+    "claims_rehearsed": rehearsed,
     "claims_marked_cost": costs,
     "claims_innocents": innocents,
     "claims_false": false_claims,

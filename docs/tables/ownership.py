@@ -1,7 +1,7 @@
 """Tables and the picture of the suite `ownership`: which marks survive thefts and removals."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean, median
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUITE, THEFT, LABELS = "ownership", "KnockoffNets", ", labels only"
+STUDENTS = " with students"  # how the names of victims end whose owner rehearses students
 MARKS = "claimed_same_mistakes", "claimed_triggers", "claimed_marked_answers", "claimed_trained_mark"
 HEADS = [
     "Served", "Theft, or what is done to its copy", "Copy by", "Queries", "Accuracy, %", "Fidelity, %", "Claimed",
@@ -58,6 +59,14 @@ class Group(NamedTuple):
         shares = self.shares(name)
         return f"{sum(shares):.0f}" if shares else "-"
 
+    @property
+    def claim(self) -> tuple[str, str, str]:
+        """How many copies are claimed, the median of log10 e, and the mean of the questions, as text."""
+        power = round(median(self.shares("claim_log_e")), 1) + 0.0  # of -0.04 as well as of 0.04
+        missing = f", {self.planned - len(self.rows)} not run" if len(self.rows) < self.planned else ""
+        claimed = f"{sum(self.shares('claimed')):.0f} of {len(self.rows)}{missing}"
+        return claimed, f"{power:.1f}", f"{mean(self.shares('claim_asked')):,.0f}"
+
 
 def _results() -> Results:
     """Return the rows of the suite; none where it was not run."""
@@ -96,16 +105,28 @@ def _line(group: Group, thefts: Mapping[tuple[str, str, int], Group]) -> list[st
     theft = thefts.get((group.defense, group.attack.replace(name, THEFT), group.budget))
     if theft and theft.rows and _is_removal(group.rows[0]):
         accuracy = f"{theft.mean('stealer_accuracy')} → {accuracy}".replace(" ", NO_BREAK)
-    claimed, count = round(sum(group.shares("claimed"))), len(group.rows)
-    low, high = 1 - upper_bound(count - claimed, count, 0.975), upper_bound(claimed, count, 0.975)
-    missing = f", {group.planned - count} not run" if count < group.planned else ""
+    count, hits = len(group.rows), round(sum(group.shares("claimed")))
+    low, high = 1 - upper_bound(count - hits, count, 0.975), upper_bound(hits, count, 0.975)
     served = next((name for name in MARKS[2:] if group.shares(name)), MARKS[-1])
-    power = round(median(group.shares("claim_log_e")), 1) + 0.0  # of -0.04 as well as of 0.04
+    claimed, power, asked = group.claim
     return [
-        *first, accuracy, group.mean("fidelity"), f"{claimed} of {count}{missing}", f"{100 * low:.0f}–{100 * high:.0f}",
-        " · ".join(map(group.hits, (*MARKS[:2], served))), f"{power:.1f}",
-        f"{mean(group.shares('claim_asked')):,.0f}", f"≤ {max(group.shares('claim_bound')):.2%}",
+        *first, accuracy, group.mean("fidelity"), claimed, f"{100 * low:.0f}–{100 * high:.0f}",
+        " · ".join(map(group.hits, (*MARKS[:2], served))), power, asked, f"≤ {max(group.shares('claim_bound')):.2%}",
     ]  # fmt: skip
+
+
+def students(victims: Sequence[str] = ("digits", "fashion_mnist")) -> Grid:
+    """Return the table of claims by triggers that were chosen with students, beside those chosen without."""
+    numbers = ["Claimed", "log10 e", "Asked"]
+    heads = [f"{name}{more}" for name in numbers for more in ("", " with students")]
+    shown = [["Set", "Theft, or what is done to its copy", "Copy by", "Queries", *heads]]
+    for victim in victims:
+        without = {(group.attack, group.budget): group for group in _groups(victim) if group.defense == "none"}
+        for group in (group for group in _groups(f"{victim}{STUDENTS}") if group.rows):
+            name, by = group.attack.removesuffix(LABELS), "labels" if group.attack.endswith(LABELS) else "probabilities"
+            pairs = zip(without[group.attack, group.budget].claim, group.claim, strict=True)
+            shown.append([victim, name, by, f"{group.budget:,}", *(cell for pair in pairs for cell in pair)])
+    return shown
 
 
 def _is_removal(row: Row) -> bool:
@@ -114,7 +135,8 @@ def _is_removal(row: Row) -> bool:
 
 def honest() -> Grid:
     """Return the table of what a mark costs honest clients."""
-    rows = sorted((row for row in _results() if not row.attack), key=lambda row: row.victim)
+    utility = (row for row in _results() if not row.attack and not row.victim.endswith(STUDENTS))
+    rows = sorted(utility, key=lambda row: row.victim)
     shown = [["Set", "Served", "Accuracy for honest clients", "Points lost"]]
     for row in rows:
         right, before = row.scores["defender_accuracy"], row.scores["victim_accuracy"]
@@ -150,11 +172,17 @@ def _points() -> Iterator[tuple[str, float, float, bool]]:
     for row in _results():
         if "claimed_triggers" in row.scores:
             scores = row.scores
-            yield row.victim, 100 * scores["fidelity"], scores["claim_log_e"], scores["claimed"] == 1
+            yield (
+                row.victim.removesuffix(STUDENTS),
+                100 * scores["fidelity"],
+                scores["claim_log_e"],
+                scores["claimed"] == 1,
+            )
 
 
 TABLES = {
     "ownership_digits": lambda: grid(survival("digits")),
     "ownership_fashion_mnist": lambda: grid(survival("fashion_mnist")),
+    "ownership_students": lambda: grid(students()),
     "ownership_honest": lambda: grid(honest()),
 }

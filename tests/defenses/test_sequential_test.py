@@ -317,6 +317,9 @@ def test_a_client_of_one_class_of_a_slice_is_told_apart_before_anybody_is_accuse
     assert risks["dimmed"].queries == math.inf
     assert [name for name, risk in risks.items() if risk.of] == ["dimmed, class 1 alone"]
     assert risks["dimmed, class 1 alone"].queries < 1000
+    called = {risk.name: risk for risk in test.risks(victim, split, classes=("cat", "dog"))}
+    assert {"class cat", "class dog", "dimmed, class dog alone"} <= called.keys()
+    assert not {name for name in called if name.startswith("class ")} & risks.keys()
     bare = {risk.name: risk for risk in slice_priced(None)[0].risks(victim, split)}
     assert not [risk for risk in bare.values() if risk.of]
     assert bare["dimmed"].undeclared == math.inf

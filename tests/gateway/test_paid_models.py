@@ -103,6 +103,13 @@ def test_price_and_ceiling_are_logged_before_the_first_call(api, tmp_path, caplo
     assert (calls, len(api.bodies)) == ([0], 1)
 
 
+def test_a_model_that_settings_of_another_folder_name_is_shown_without_dots(api, tmp_path):
+    (tmp_path / "deploy").mkdir()
+    loaded = torch_backend.load(settings(tmp_path / "deploy" / "..", max_calls_per_day=500), "shop")
+    loaded.close()
+    assert loaded.notes[0].startswith(f"{tmp_path}/model.toml, by torch: ")
+
+
 def test_a_service_of_python_has_the_ceiling_of_its_meter(api, tmp_path):
     model = victims.load_any(tmp_path / "model.toml")
     with pytest.raises(BadInput, match="expected a ceiling on the calls"):

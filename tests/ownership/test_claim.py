@@ -14,6 +14,7 @@ from feint.ownership.comparison import compare
 from feint.ownership.mark import Mark
 from feint.ownership.plan import BATCH
 from feint.ownership.plan import ORDINARY as ORDINARY_ASKED
+from feint.ownership.text import ClaimText, shown
 from feint.signature import Pixels
 
 N, K = 200, 10
@@ -134,6 +135,22 @@ def test_a_suspect_of_another_task_is_asked_nothing_but_a_few_ordinary_inputs():
     assert result.task.right < result.task.weakest / 2
     assert result.queries == ORDINARY_ASKED
     assert result.reasons == ("other task",)
+
+
+def test_the_text_tells_questions_of_the_mark_from_those_about_ordinary_inputs():
+    result, text = made(answers(0.8, 1)), ClaimText()
+    asked, ordinary = text.notes(result)[:2]
+    assert asked.endswith(f"the suspect answered {result.queries}.")
+    assert ordinary.startswith(f"Of these {ORDINARY_ASKED} were about ordinary inputs: it is right on 100% of them, ")
+    controls = {name: labels[:1] for name, labels in CONTROLS.items()}
+    assert "ordinary inputs:" not in " ".join(text.notes(claim(suspect(LABELS), [MARK], controls, policy=POLICY)))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(14125.4, "14,125"), (9.876, "9.88"), (2.5e7, "2.5e+07"), (7.1e-5, "7.1e-05"), (1e3, "1,000")]
+)
+def test_an_e_value_is_written_without_an_exponent_where_it_can_be(value, text):
+    assert shown(value) == text
 
 
 @pytest.mark.parametrize(("budget", "stops"), [(10, 1000), (ORDINARY_ASKED, 1000), (1000, ORDINARY_ASKED)])

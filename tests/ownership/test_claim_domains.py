@@ -15,7 +15,7 @@ from feint.models.inference import answers
 from feint.models.networks import Network
 from feint.models.training import Training, learn
 from feint.ownership import Mark, OrdinaryInputs, Policy, Triggers, claim, commit, load_marks
-from feint.ownership.commitment import draw_salt, find, salted_digest
+from feint.ownership.commitment import drawn_salt, find, salted_digest
 from feint.ownership.controls import control_answers
 from feint.service import Service
 from feint.signature import Column, Columns, Text, Tokens
@@ -69,10 +69,10 @@ class Task:
         for method in (Triggers(count=150, tries=20, copies=0), OrdinaryInputs()):
             mark: Mark = method.mark(self.model, held_out)
             mark.save(folder / "marked" / mark.method)
-        draw_salt(folder / "marked")
         self.marks = load_marks(folder / "marked")
-        digest = salted_digest(draw_salt(folder / "marked"), self.marks)
-        commit(folder / "own.db", digest, at=1.0)
+        with drawn_salt(folder / "marked") as salt:
+            digest = salted_digest(salt, self.marks)
+            commit(folder / "own.db", digest, at=1.0)
         self.commitment = find(folder / "own.db", digest)
         innocents = {f"innocent {i}": self.trained(100 + i, 400) for i in range(8)}  # some as good as the model
         self.controls = control_answers(innocents, [*self.marks.values()])

@@ -9,7 +9,7 @@ import torch
 
 from feint.errors import BadInput, DamagedFile, MissingData, NotWritten
 from feint.ownership import commitment
-from feint.ownership.commitment import commit, draw_salt, find, read_ledger, salt_of, salted_digest
+from feint.ownership.commitment import commit, drawn_salt, find, read_ledger, salt_of, salted_digest
 from feint.ownership.mark import Mark
 from feint.signature import Pixels
 
@@ -163,7 +163,24 @@ def test_a_file_that_is_no_ledger_is_an_error(tmp_path):
 def test_a_salt_is_drawn_once_and_is_its_owners_alone(tmp_path):
     with pytest.raises(MissingData, match="without a salt"):
         salt_of(tmp_path)
-    salt = draw_salt(tmp_path)
-    assert draw_salt(tmp_path) == salt_of(tmp_path) == salt
+    with drawn_salt(tmp_path) as salt:
+        assert salt_of(tmp_path) == salt  # stored before the ledger has its digest
+    with drawn_salt(tmp_path) as again:
+        assert again == salt
     assert len(salt) == 64
     assert (tmp_path / "salt").stat().st_mode & 0o077 == 0
+
+
+def test_a_commitment_that_failed_leaves_no_salt_but_the_one_that_was_there(tmp_path):
+    (tmp_path / "file").write_text("no directory")
+
+    def failed():
+        with pytest.raises(NotWritten), drawn_salt(tmp_path) as salt:
+            commit(tmp_path / "file" / "o.db", salted_digest(salt, mark()))
+
+    failed()
+    assert not (tmp_path / "salt").exists()
+    with drawn_salt(tmp_path) as salt:
+        commit(tmp_path / "o.db", salted_digest(salt, mark()))
+    failed()
+    assert salt_of(tmp_path) == salt

@@ -32,10 +32,11 @@ def commit(
     marks = load_marks(marked)
     if ledger.exists():
         commitment.read_ledger(ledger)
-    digest = commitment.salted_digest(commitment.draw_salt(marked), marks)  # after all else that may be wrong was read
-    stamp = time_stamp.request(tsa, digest) if tsa else None
-    entry = commitment.commit(
-        ledger, digest, authority=tsa or "", token=stamp.token if stamp else b"", at=stamp.time if stamp else None
-    )
+    with commitment.drawn_salt(marked) as salt:
+        digest = commitment.salted_digest(salt, marks)
+        stamp = time_stamp.request(tsa, digest) if tsa else None
+        entry = commitment.commit(
+            ledger, digest, authority=tsa or "", token=stamp.token if stamp else b"", at=stamp.time if stamp else None
+        )
     when = datetime.datetime.fromtimestamp(entry.time, datetime.UTC).isoformat(timespec="seconds")
     print(f"{marked}: committed as {entry.digest} at {when}, by {entry.authority or 'the clock of this machine'}")

@@ -9,7 +9,7 @@ from feint.cli.out import is_finished, work_directory
 from feint.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import nn
 
@@ -120,7 +120,7 @@ def fit(
             store.save(out, fitted, data=data, outliers=outliers, victim=victim_print, made_of=made_of, **about)
             print(f"{out}: {fitted!r}")
             print("".join(f"  {name.replace('_', ' ')}: {value}\n" for name, value in about.items()), end="")
-            for line in _risks(fitted, model, inputs, files):
+            for line in _risks(fitted, model, inputs, classes, files):
                 print(line)
 
 
@@ -177,7 +177,9 @@ def _files(recipe: object, inputs: "Split") -> list[str]:
     return [name for name in declared if not is_change(name, inputs.domain) and is_file(name)]
 
 
-def _risks(recipe: object, model: "nn.Module", inputs: "Split", read: "Mapping[str, Split]") -> list[str]:
+def _risks(
+    recipe: object, model: "nn.Module", inputs: "Split", classes: "Sequence[str]", read: "Mapping[str, Split]"
+) -> list[str]:
     """Return for each slice of honest inputs whether a client who sends nothing else would be accused."""
     import math
 
@@ -190,7 +192,7 @@ def _risks(recipe: object, model: "nn.Module", inputs: "Split", read: "Mapping[s
     lines = ["Mean of -log p, and when an honest client who sends nothing else would be accused:"]
     asks_nothing = not isinstance(model, FromAnswers)  # a pass for each column would cost calls
     columns = asks_nothing and isinstance(inputs.domain, Columns) and len(inputs.domain.columns) <= MOST_COLUMNS
-    risks = recipe.risks(model, inputs, columns=columns, read=read)
+    risks = recipe.risks(model, inputs, columns=columns, read=read, classes=classes)
     width = max(len(risk.name) for risk in risks)
     for risk in risks:
         hint = "no slice covers both; --clients does" if risk.of else "" if risk.priced else "not among --slices"

@@ -92,7 +92,7 @@ def mark(
             try:
                 marks.append(kind.mark(victim, inputs.held_out, cast))
             except BadInput as error:
-                reasons.append(f"{kind.method}: {error}")
+                reasons.append(f"no {kind.method}: {error}")
     for reason in reasons:
         print(f"feint: {reason}", file=sys.stderr)
     if not marks:

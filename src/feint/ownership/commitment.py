@@ -67,17 +67,25 @@ def salt_of(path: Path) -> str:
         raise DamagedFile(f"{file} ({error})", "the salt as feint commit wrote it", "restore it") from error
 
 
-def draw_salt(path: Path) -> str:
-    """Return the salt of the marks in a directory, drawn and stored at the first call.
+@contextmanager
+def drawn_salt(path: Path) -> Iterator[str]:
+    """Yield the salt of the marks in a directory, drawn and stored where there is none.
 
-    Without it the digest of marks that somebody guesses could be compared.
+    Without it the digest of marks that somebody guesses could be compared. It is stored before the ledger has its
+    digest, which nobody could open otherwise; one that was drawn now is removed again when nothing was committed.
     """
     file = path / SALT
-    if not file.exists():
+    is_new = not file.exists()
+    if is_new:
         with atomic_write(file) as partial:
             partial.touch(mode=0o600)
             partial.write_text(secrets.token_hex(32))
-    return salt_of(path)
+    try:
+        yield salt_of(path)
+    except BaseException:
+        if is_new:
+            file.unlink()
+        raise
 
 
 def commit(

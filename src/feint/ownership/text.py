@@ -28,13 +28,12 @@ class ClaimText(Catalog):
     def reasons(self, result: Claim) -> list[str]:
         """Return what speaks against the claim, a sentence each."""
         values = {
-            "needed": f"{1 / result.policy.alpha:,.4g}", "e": shown(result.e_value), "bound": f"{result.bound:.2%}",
+            "needed": shown(1 / result.policy.alpha), "e": shown(result.e_value), "bound": f"{result.bound:.2%}",
             "most": f"{result.policy.most_false:.0%}", "controls": result.controls,
             "good": result.as_good, "least": least_as_good(result.controls),
-            "right": f"{result.task.right:.0%}" if result.task else "", "asked": result.task and result.task.asked,
-            "weakest": f"{result.task.weakest:.0%}" if result.task else "",
             "alike": ", ".join(result.alike[:SHOWN]), "questions": f"{sum(part.asked for part in result.evidence):,}",
             "nearest": ", ".join(f"{part.highest_control} ({part.highest:.0%})" for part in result.shared),
+            **_of_task(result),
         }  # fmt: skip
         return [self(reason, **values) for reason in result.reasons]
 
@@ -83,6 +82,7 @@ class ClaimText(Catalog):
         }  # fmt: skip
         lines = [
             self("combined", e=shown(result.e_value), p=shown(result.p_value), queries=f"{result.queries:,}"),
+            *([self("ordinary", **_of_task(result))] if result.task and result.task.asked else []),
             bound, *(self(name, **values) for name, holds in optional.items() if holds), self.commitment(result),
         ]  # fmt: skip
         if result.accounts:
@@ -113,6 +113,14 @@ class ClaimText(Catalog):
         return "\n\n".join([first, *tables, "\n".join(self.notes(result))])
 
 
+def _of_task(result: Claim) -> dict[str, str]:
+    """Return the suspect's answers to ordinary inputs as text; nothing where it was not asked about any."""
+    task = result.task
+    if task is None:
+        return {}
+    return {"asked": f"{task.asked}", "right": f"{task.right:.0%}", "weakest": f"{task.weakest:.0%}"}
+
+
 def _agreement(part: Evidence) -> list[str]:
     """Return how often suspect and control agree with a mark, and the e-value, as text."""
     return [
@@ -123,7 +131,9 @@ def _agreement(part: Evidence) -> list[str]:
 
 def shown(value: float) -> str:
     """Return a number that may be very large or small, as text."""
-    return f"{value:,.3g}" if 1e-3 <= abs(value) < 1e6 else f"{value:.1e}"
+    if not 1e-3 <= abs(value) < 1e6:
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def moment(time: float) -> str:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -141,6 +141,7 @@ class SequentialTest(CalibratedDetector):
         *,
         columns: bool = False,
         read: Mapping[str, Split] = NOTHING_READ,
+        classes: Sequence[str] = (),
     ) -> list["SliceRisk"]:
         """Return for each known slice whether a client who sends nothing else would be accused.
 
@@ -150,6 +151,7 @@ class SequentialTest(CalibratedDetector):
             progress: Progress callback.
             columns: Whether each column of a table at its commonest value is tried, at one pass each.
             read: Inputs of slices that are data sets or files and were read before, by name.
+            classes: Names of the classes; numbers by default.
 
         Returns:
             The risks: of the inputs as they are, of each predicted class, of each change of the domain and of each
@@ -158,6 +160,8 @@ class SequentialTest(CalibratedDetector):
         """
         ranked, bare = self.ranked_score, self._without_slices() if self.slices else self
         ordinary = scores(ranked, victim, inputs, progress)
+        predicted = victims.answers(victim, inputs)
+        called = classes or range(predicted.shape[1])
         risks = [self._risk(slices.UNCHANGED, ordinary, priced=True)]
         for name in dict.fromkeys([*slices.known(inputs.domain, of_columns=columns), *(self.slices or ())]):
             for title, part in () if name == slices.CLASSES else slices.slices(name, inputs, read):
@@ -165,11 +169,11 @@ class SequentialTest(CalibratedDetector):
                 risk = self._risk(title, s, priced=priced)
                 risk = replace(risk, undeclared=bare._risk(title, s, priced=False).queries) if priced else risk
                 if priced or risk.queries < math.inf or not title.startswith(slices.CONSTANT):
-                    risks += [risk, *(self._first_class(title, s, part) if priced else ())]
-        predicted = victims.answers(victim, inputs).argmax(-1)
+                    risks += [risk, *(self._first_class(title, s, part, called) if priced else ())]
+        predicted = predicted.argmax(-1)
         for label in predicted.unique().tolist():
             s = ordinary[predicted == label]
-            risk = self._risk(f"class {label}", s, priced="class_scores" in self.learned)
+            risk = self._risk(f"class {called[label]}", s, priced="class_scores" in self.learned)
             risks.append(replace(risk, label=label))
         return risks
 
@@ -178,11 +182,14 @@ class SequentialTest(CalibratedDetector):
         learned = {name: t for name, t in self.learned.items() if not name.startswith(("slice/", "price"))}
         return replace(self, slices=None, benign=Weights.of(learned))
 
-    def _first_class(self, title: str, s: Tensor, part: Split) -> list["SliceRisk"]:
+    def _first_class(self, title: str, s: Tensor, part: Split, called: Sequence[object]) -> list["SliceRisk"]:
         """Return the risk of the class that is accused first among clients of one class of a slice, none for none."""
         numbers = part.labels.bincount()
         large = (numbers >= LEAST).nonzero().flatten().tolist()
-        each = [self._risk(f"{title}, class {label} alone", s[part.labels == label], priced=False) for label in large]
+        each = [
+            self._risk(f"{title}, class {called[label]} alone", s[part.labels == label], priced=False)
+            for label in large
+        ]
         accused = [replace(risk, of=title) for risk in each if risk.queries < math.inf]
         return sorted(accused, key=lambda risk: risk.queries)[:1] if len(large) > 1 else []
 

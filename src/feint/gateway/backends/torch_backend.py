@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -38,10 +39,15 @@ def load(table: settings.TorchSettings, name: str) -> LoadedModel:
     if isinstance(defense, Ladder):
         defense = replace(defense, at=[table.threshold * at for at in defense.at])
     service = Service(model, defense)
-    loaded = of_service(service, name, domain=domain, access=table.access, where=table.torch)
+    loaded = of_service(service, name, domain=domain, access=table.access, where=_shown(table.torch))
     if called is None:
         return loaded
     return replace(loaded, opening=partial(called.remember, REMEMBERED), meter=called.meter)
+
+
+def _shown(place: str) -> str:
+    """Return where a model is as one would write it: settings in another folder lead up to it by dots."""
+    return str(Path(place).resolve()) if ".." in Path(place).parts else place
 
 
 def of_service(
