@@ -62,6 +62,8 @@ class Group(NamedTuple):
     @property
     def claim(self) -> tuple[str, str, str]:
         """How many copies are claimed, the median of log10 e, and the mean of the questions, as text."""
+        if not self.rows:
+            return "not run", "", ""
         power = round(median(self.shares("claim_log_e")), 1) + 0.0  # of -0.04 as well as of 0.04
         missing = f", {self.planned - len(self.rows)} not run" if len(self.rows) < self.planned else ""
         claimed = f"{sum(self.shares('claimed')):.0f} of {len(self.rows)}{missing}"

@@ -98,7 +98,7 @@ def test_a_removal_is_of_the_very_theft_that_stands_beside_it(rows):
     assert theft["training"]["least_steps"] == 60
 
 
-@pytest.mark.parametrize("victim", ["digits", "fashion_mnist"])
+@pytest.mark.parametrize("victim", bench.load("ownership").victims)
 def test_every_removal_of_the_shipped_suite_begins_with_its_theft_and_keeps_its_own_training(victim):
     suite = bench.load("ownership")
     attacks = suite.attacks_on(victim, "none", suite.resources(victim))

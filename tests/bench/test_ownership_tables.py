@@ -19,11 +19,16 @@ def _row(fingerprint, attack, seed, *, claimed, removal=False, budget=700, **sco
     }  # fmt: skip
 
 
-def _table(tmp_path, monkeypatch, rows):
-    """The table of digits of these rows, a dictionary for each line by theft and reading."""
+def _written(tmp_path, monkeypatch, rows):
+    """Let the tables be those of these rows."""
     (tmp_path / "ownership.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "recipes.json").write_text("{}")
     monkeypatch.setattr(ownership_tables, "RESULTS", tmp_path)
+
+
+def _table(tmp_path, monkeypatch, rows):
+    """The table of digits of these rows, a dictionary for each line by theft and reading."""
+    _written(tmp_path, monkeypatch, rows)
     heads, *lines = ownership_tables.survival("digits")
     assert heads == HEADS
     return {tuple(line[:3]): dict(zip(heads, line, strict=True)) for line in lines}
@@ -50,3 +55,18 @@ def test_a_removal_stands_beside_its_theft_and_a_mark_that_a_claim_lacks_is_a_da
     assert (line["Claimed"], line["95 %"]) == ("1 of 2, 1 not run", "1–99")
     assert (line["By mistakes · triggers · mark served"], line["log10 e"]) == ("- · 1 · -", "0.0")
     assert lines["none", "KnockoffNets", "labels"]["Accuracy, %"] == "95.5"
+
+
+def test_claims_with_students_stand_beside_those_without(tmp_path, monkeypatch):
+    rows = [
+        _row("a", "KnockoffNets", 0, claimed=1.0),
+        _row("b", "KnockoffNets", 0, claimed=0.0, claim_log_e=1.5) | {"victim": "digits with students"},
+        _row("c", "WRK, labels only", 0, claimed=1.0, removal=True) | {"victim": "digits with students"},
+    ]
+    _written(tmp_path, monkeypatch, rows)
+    heads, *lines = ownership_tables.students()
+    theft, removal = (dict(zip(heads, line, strict=True)) for line in lines)
+    assert (theft["Claimed"], theft["Claimed with students"]) == ("1 of 1, 2 not run", "0 of 1, 2 not run")
+    assert (theft["log10 e"], theft["log10 e with students"]) == ("0.0", "1.5")
+    assert (removal["Copy by"], removal["Claimed"]) == ("labels", "not run")
+    assert ownership_tables.honest()[1:] == []
