@@ -1,7 +1,7 @@
 """Evasions of the sequential test by the order or the form of queries: late, in turns, values missing, of one code.
 
-No suite: nothing is stolen. The tests are those of an audit, without slices, of the LeNet on Fashion-MNIST and of
-XGBoost on Adult, as in `evidence`.
+No suite: streams are replayed; copies are trained on the answers to images of one code alone. The tests are those of an
+audit, without slices, of the LeNet on Fashion-MNIST and of XGBoost on Adult, as in `evidence`.
 """
 
 import functools
@@ -15,11 +15,16 @@ from benchmarks.tables.evidence import Setting, setting_of_adult, setting_of_fas
 from benchmarks.tables.rows import Jobs, Row
 from feint import victims
 from feint.audit.query_test import DRAW, OF_ROWS, OUTLIERS
+from feint.bench.demo import SETTINGS
 from feint.data.made_up import made_up
 from feint.defenses.access import SequentialTest
+from feint.evaluation import metrics
+from feint.evaluation.decisions import prevalence
 from feint.evaluation.detection import first_accusation
 from feint.gateway.array_query import ArrayQuery
 from feint.ledger import Account
+from feint.models import networks
+from feint.models.training import learn
 from feint.progress import ProgressCallback
 from feint.recipes import registry
 from feint.signature import Columns, Pixels
@@ -32,10 +37,12 @@ SHARE, TURNS = 0.05, (1, 5, 20)  # of the pool, and queries of it in a row
 PAUSE, RESUME = 0.5, 0.25  # evidence at which an attacker who knows it pauses, and goes on
 MISSING = 0.0, 0.3, 0.9  # of the values that may be missing
 PASSES, APART = 40, 0.3  # projections, and how far from their median all frequencies are put
+CODED, TOGETHER = 5, 20  # accounts that send images of one code, and queries in one of their requests
+SEEDS = 3  # of copies
 
 
 def jobs(progress: ProgressCallback) -> Jobs:
-    """How many answers from the pool an account gets before it is accused."""
+    """How many answers from the pool an account gets before it is accused; what those of one code are worth."""
     for honest in HONEST:
         yield f"evasion-late-{honest}", partial(late, honest)
     for turn in TURNS:
@@ -44,6 +51,10 @@ def jobs(progress: ProgressCallback) -> Jobs:
     for share in MISSING:
         yield f"evasion-missing-{share}", partial(missing, share)
     yield "evasion-one-code", of_one_code
+    for accounts in (1, CODED):
+        for coded in (True, False):
+            name = f"copy-{'one-code' if coded else 'pool'}-{accounts}"
+            yield name, partial(copies_of_one_code, accounts, coded, progress)
 
 
 def late(honest: int) -> Row:
@@ -112,20 +123,44 @@ def of_one_code() -> Row:
     """Send images of the pool that have all been given the perceptual code of one image of the task."""
     setting, answers, changed = setting_of_fashion(), [], []
     pool = setting.pool.inputs(slice(0, LENGTH)).numpy()
-    process = setting.plain.process
-    for account, like in enumerate(setting.honest.inputs(slice(0, ACCOUNTS // 4)).numpy()):
-        x = with_code_of(like, pool)
+    for x, accused in map(sent_with_code, range(CODED)):
         changed.append(float(np.abs(x - pool).mean()))
-        scores = setting.plain.ranked_score(torch.from_numpy(x), victims.logits(setting.victim, torch.from_numpy(x)))
-        ledger, evidence, asked = Account(f"{account}"), 0.0, 0
-        for asked in range(20, LENGTH + 1, 20):
-            part = slice(asked - 20, asked)
-            evidence = process.observe(scores[part].numpy(), ArrayQuery(x[part], "client"), ledger)
-            if evidence >= 1:
-                break
-        answers.append(float(asked) if evidence >= 1 else np.inf)
+        answers.append(accused)
     row = _row("Fashion-MNIST", "the pool, all with the perceptual code of one input of the task", answers, LENGTH)
     return {**row, "mean_change_of_a_pixel": round(float(np.mean(changed)), 3)}
+
+
+@functools.cache
+def sent_with_code(account: int) -> tuple[np.ndarray, float]:
+    """Return images of the pool with the code of the account's image of the task, and after how many it is accused."""
+    setting = setting_of_fashion()
+    like, pool = setting.honest.inputs(slice(account, account + 1)), setting.pool.inputs(slice(0, LENGTH))
+    x = with_code_of(like[0].numpy(), pool.numpy())
+    scores = setting.plain.ranked_score(torch.from_numpy(x), victims.logits(setting.victim, torch.from_numpy(x)))
+    process, known = setting.plain.process, Account(f"{account}")
+    requests = np.split(np.arange(LENGTH), range(TOGETHER, LENGTH, TOGETHER))
+    evidence = (process.observe(scores[rows].numpy(), ArrayQuery(x[rows], "client"), known) for rows in requests)
+    return x, TOGETHER * first_accusation(evidence)
+
+
+def copies_of_one_code(accounts: int, coded: bool, progress: ProgressCallback) -> Row:
+    """Train copies on what accounts with images of one code get, or on as many answers to the pool as it is."""
+    setting, recipe = setting_of_fashion(), SETTINGS["fashion_mnist"]
+    given = [x[: int(min(accused, LENGTH))] for x, accused in map(sent_with_code, range(accounts))]
+    x = torch.from_numpy(np.concatenate(given))
+    if not coded:
+        x = setting.pool.inputs(slice(0, len(x)))
+    p, judged = victims.logits(setting.victim, x).softmax(-1), setting.honest
+    network, truth = networks.get(recipe.network, setting.images), victims.answers(setting.victim, judged)
+    copies = [learn(network, x, p, recipe.surrogate, seed=seed, progress=progress) for seed in range(SEEDS)]
+    scores = [
+        metrics.theft(metrics.StolenAnswers(victims.answers(copy, judged), truth, judged.labels)) for copy in copies
+    ]
+    return {
+        "victim": "Fashion-MNIST", "coded": coded, "accounts": accounts, "answers": len(x), "seeds": SEEDS,
+        "most_frequent_answer": prevalence(p.argmax(-1)), "surrogate": network.name, "n_test": len(judged),
+        **{name: [round(score[name], 4) for score in scores] for name in ("stealer_accuracy", "fidelity")},
+    }  # fmt: skip
 
 
 def with_code_of(like: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -19,13 +19,20 @@ from torch import Tensor, nn
 from benchmarks.tables import models
 from benchmarks.tables.rows import Jobs, Row, published_resnet20
 from feint import data, victims
+from feint.audit.attacker import first_asked
+from feint.audit.candidates import Candidate
 from feint.audit.promise import promise
 from feint.audit.promise_text import to_json
 from feint.audit.samples import Samples
 from feint.bench.demo import SETTINGS
 from feint.data import Split
-from feint.defenses.access import SequentialTest
+from feint.data.pools import parse_split
+from feint.defense import Defense, Ladder
+from feint.defenses.access import Refuse, SequentialTest
+from feint.defenses.access.dilution import unaccused_share
 from feint.defenses.access.slices import CLASSES, slices
+from feint.defenses.feature_scores import LearnedScore
+from feint.defenses.scores import scores
 from feint.evaluation.detection import Accusations, accusations
 from feint.models import networks
 from feint.models.training import train
@@ -135,6 +142,7 @@ VICTIMS: dict[str, tuple[Callable[[], Setting], tuple[str, ...]]] = {
     "Adult": (setting_of_adult, DRIFTS["table"]),
 }
 TESTS = {"plain": "no", "sliced": "yes"}
+OUTLIERS = "cifar100/test", "gtsrb/train:0/4"  # of which the pool of CIFAR-10's attackers, cifar100/train, has none
 
 
 def streams(progress: ProgressCallback) -> Jobs:
@@ -152,12 +160,26 @@ def promises(progress: ProgressCallback) -> Jobs:
     """What an audit would say that the owner of each victim may promise."""
     for name, (setting, _) in VICTIMS.items():
         yield f"promise-{name}", partial(promised, name, setting, progress)
+    for outliers in OUTLIERS:
+        yield f"outliers-{outliers.partition('/')[0]}", partial(promised_with, outliers, progress)
 
 
 def promised(name: str, make: Callable[[], Setting], progress: ProgressCallback) -> Row:
     setting = make()
     samples = Samples(setting.calibration, setting.honest, setting.pool, (), ())
     return {"victim": name, "seed": 0, **to_json(promise(setting.victim, samples, {}, progress))}
+
+
+def promised_with(outliers: str, progress: ProgressCallback) -> Row:
+    """Return what an audit would say of CIFAR-10 where the owner's test has learned from images of something else."""
+    setting = setting_of_cifar10()
+    test = SequentialTest(LearnedScore()).fit(setting.victim, setting.calibration, outliers=parse_split(outliers))
+    ladder = Candidate("ladder", "ladder", Ladder([test], [Defense(), Defense(access=[Refuse()])]))
+    samples = Samples(setting.calibration, setting.honest, setting.pool, (), ())
+    known = promise(setting.victim, samples, {"ladder": ladder}, progress)
+    odd = scores(test.ranked_score, setting.victim, first_asked(setting.pool), progress)
+    share = round(unaccused_share(test, odd), 4)
+    return {"victim": "CIFAR-10", "outliers": outliers, "share_for_who_knows": share, "seed": 0, **to_json(known)}
 
 
 def delay(name: str, make: Callable[[], Setting], test: str, alpha: float, share: float) -> Row:

@@ -190,6 +190,41 @@ def hardest() -> str:
     return grid(rows)
 
 
+def outliers() -> str:
+    """Return the table of tests whose score learned from inputs of another task, beside the one that an audit takes."""
+    heads = "Score of CIFAR-10|Learns from|Share for who knows|among copies|The pool|25% of it|10% of it|Blends|Honest"
+    found = {row["name"]: row for row in rows_of("evidence")}
+    rows = [heads.split("|")]
+    base = found["promise-CIFAR-10"]
+    shares = base["test"]["unaccused_share_by_score"]
+    rows.append(["`Mahalanobis()`", "nothing", f"{shares['Mahalanobis()']:.3f}", *_learned(base)])
+    for name in sorted(name for name in found if name.startswith("outliers")):
+        row = found[name]
+        rows.append(["`LearnedScore()`", f"`{row['outliers']}`", f"{row['share_for_who_knows']:.3f}", *_learned(row)])
+    return grid(rows)
+
+
+def _learned(row: Row) -> list[str]:
+    """Return the share among copies, when attackers are accused, and how many honest clients are."""
+    tried = {(attack["name"], attack["share"]): attack for attack in row["attackers"]}
+    asked = ("pool", 1.0), ("mixed", 0.25), ("mixed", 0.1), ("blended", 1.0)
+    honest = row["honest"]
+    return [
+        f"{row['unaccused_share']:.3f}", *(_delay(tried[key]) for key in asked),
+        f"{honest['accused']} of {honest['clients']}",
+    ]  # fmt: skip
+
+
+def coded() -> str:
+    """Return the table of copies from answers to images that were given one perceptual code."""
+    rows = [["Accounts", "Images of the pool", "Answers", "Stealer accuracy, three seeds", "Fidelity"]]
+    for row in sorted((row for row in rows_of("evidence") if "coded" in row), key=lambda row: row["name"]):
+        kind = "given one code, that of another image for each account" if row["coded"] else "as they are"
+        scores = (", ".join(f"{score:.1%}" for score in row[name]) for name in ("stealer_accuracy", "fidelity"))
+        rows.append([f"{row['accounts']}", kind, f"{row['answers']:,}", *scores])
+    return grid(rows)
+
+
 def evasions() -> str:
     """Return the table of accounts that evade by the order or the form of their queries."""
     rows = [
@@ -235,5 +270,7 @@ TABLES = {
     "promises": promises,
     "unaccused": unaccused,
     "hardest": hardest,
+    "outliers": outliers,
     "evasions": evasions,
+    "coded": coded,
 }

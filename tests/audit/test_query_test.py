@@ -15,11 +15,12 @@ from feint.audit import promise_text, recommendation
 from feint.audit.candidates import Candidate
 from feint.audit.commands import LADDER, TEST, next_commands, offered_test
 from feint.audit.promise import Promise, promise
-from feint.audit.query_test import choose_test
-from feint.audit.run import AuditRequest
-from feint.audit.samples import Samples
+from feint.audit.query_test import LEARNED, choose_test
+from feint.audit.run import AuditRequest, run
+from feint.audit.samples import Outliers, Samples, load_samples
 from feint.audit.text import AuditText
-from feint.data import Split
+from feint.data import Dataset, Split
+from feint.data.duplicates import marks
 from feint.data.made_up import made_up
 from feint.defense import Defense, Ladder
 from feint.defenses.access import Budget, Refuse, SequentialTest
@@ -28,6 +29,7 @@ from feint.defenses.feature_scores import LearnedScore, Mahalanobis
 from feint.defenses.outputs import LabelOnly
 from feint.defenses.parsing import parse_defense
 from feint.defenses.scores import scores
+from feint.errors import BadInput
 from feint.evaluation.detection import accusations
 from feint.i18n import LANGUAGES
 from feint.progress import NO_PROGRESS
@@ -37,12 +39,35 @@ from feint.signature import Pixels
 from feint.victims import FromAnswers
 
 ROWS = 'LearnedScore("inputs")'
+POLICY = """kind = "Ladder"
+detectors = [{{ kind = "Loaded", folder = "{folder}" }}]
+[[rungs]]
+kind = "Defense"
+[[rungs]]
+kind = "Defense"
+access = [{{ kind = "Refuse" }}]
+"""
 
 
-def noise(of: Split, n: int) -> Split:
+class Silent:
+    """Announces nothing."""
+
+    def samples(self, samples: object) -> None: ...
+    def accuracy(self, accuracy: object) -> None: ...
+    def plan(self, setup: object) -> None: ...
+
+
+def noise(of: Split, n: int, seed: int = 0) -> Split:
     """Images of noise."""
-    x = of.domain.encode(Pixels((1, 8, 8)).sample(n, 0))
+    x = of.domain.encode(Pixels((1, 8, 8)).sample(n, seed))
     return Split.of(x, torch.zeros(n, dtype=torch.int64).numpy(), domain=of.domain, name="noise", part="pool")
+
+
+def noisy(digits: Dataset, seed: int) -> Split:
+    """Images of the task, noise in them."""
+    domain, rows = digits.train.domain, np.random.default_rng(seed).integers(len(digits.train), size=600)
+    x = 0.7 * digits.train.inputs().numpy()[rows] + 0.3 * noise(digits.train, 600, seed).inputs().numpy()
+    return Split.of(domain.encode(x), np.zeros(600, np.int64), domain=domain, name="noisy")
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +127,47 @@ def test_images_are_tested_by_answers_or_features_whichever_see_more(victim, dig
     assert set(chosen.tried) == {"Energy()", "Mahalanobis()"}
     assert isinstance(chosen.test.score, Mahalanobis) == (chosen.tried["Mahalanobis()"] < chosen.tried["Energy()"])
     assert chosen.outliers is None
+
+
+def test_a_score_learns_from_outliers_that_the_owner_has_and_is_taken_where_it_sees_more(victim, digits):
+    attack, others = noisy(digits, 0), Outliers("noisy.npz", noisy(digits, 1))
+    chosen = choose_test(victim, digits.test, attack, others, remote=False, progress=NO_PROGRESS)
+    assert set(chosen.tried) == {"Energy()", "Mahalanobis()", LEARNED}
+    assert chosen.score == LEARNED
+    assert chosen.tried[LEARNED] < min(chosen.tried["Energy()"], chosen.tried["Mahalanobis()"])
+    assert (chosen.recipe, chosen.outliers) == (f"SequentialTest({LEARNED})", "noisy.npz")
+    blind = Outliers("digits.npz", digits.train.take(slice(0, 600), part="first"))  # they teach nothing
+    taken = choose_test(victim, digits.test, attack, blind, remote=False, progress=NO_PROGRESS)
+    assert taken.score != LEARNED
+    assert taken.outliers is None
+
+
+def test_a_test_learns_nothing_of_the_attackers_pool(digits, tmp_path):
+    pool, others = (noise(digits.test, 300, seed) for seed in (0, 1))
+    np.savez(tmp_path / "pool.npz", x=pool.values)
+    np.savez(tmp_path / "outliers.npz", x=np.concatenate([pool.values[:200], others.values]))
+    places = str(tmp_path / "pool.npz"), digits.test.domain
+    samples = load_samples("digits", *places, outliers=str(tmp_path / "outliers.npz"))
+    assert samples.outliers is not None
+    assert (samples.outliers.place, len(samples.outliers.inputs)) == (str(tmp_path / "outliers.npz"), 300)
+    assert not set(marks(samples.outliers.inputs)) & set(marks(samples.pool))
+    with pytest.raises(BadInput, match="0 outliers that are not in the attacker's pool"):
+        load_samples("digits", *places, outliers=str(tmp_path / "pool.npz"))
+
+
+def test_outliers_are_refused_where_no_test_would_learn_from_them(rows, victim, digits, tmp_path):
+    oracle = Service(Margin()).oracle(client="audit", budget=10)
+    elsewhere = FromAnswers(oracle.try_ask, name="remote", domain=rows.fit.domain, classes=2)
+    request = AuditRequest("rows.csv", outliers="marginals")
+    with pytest.raises(BadInput, match="for a model elsewhere"):
+        run(elsewhere, request, tmp_path, announce=Silent(), progress=NO_PROGRESS)
+    test = SequentialTest().fit(victim, digits.test)
+    store.save(tmp_path / "test", test)
+    (tmp_path / "ladder.toml").write_text(POLICY.format(folder=tmp_path / "test"))
+    np.savez(tmp_path / "outliers.npz", x=noise(digits.test, 300, 1).values)
+    request = AuditRequest("digits", defenses=(str(tmp_path / "ladder.toml"),), outliers=str(tmp_path / "outliers.npz"))
+    with pytest.raises(BadInput, match="beside a ladder with a test of its own"):
+        run(victim, request, tmp_path / "out", announce=Silent(), progress=NO_PROGRESS)
 
 
 def test_the_score_is_chosen_that_is_hardest_to_hide_from_for_who_knows_the_test(victim, digits):

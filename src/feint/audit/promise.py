@@ -148,7 +148,7 @@ def promise(
         return NoPromise(str(error))
 
 
-def _test_of(candidates: Mapping[str, Candidate]) -> tuple[EProcessDetector | None, str | None]:
+def test_of(candidates: Mapping[str, Candidate]) -> tuple[EProcessDetector | None, str | None]:
     """Return the first test of a candidate, and its name."""
     for name, candidate in candidates.items():
         if isinstance(candidate.defense, Ladder):
@@ -164,11 +164,11 @@ def _promise(
     remote = isinstance(victim, FromAnswers)
     outside = samples.pool if remote else samples.outside
     pool, judge = attacker.first_asked(outside), _first(samples.judge, HONEST)
-    test, name = _test_of(candidates)
+    test, name = test_of(candidates)
     chosen = None
     if test is None:
         fit = _first(samples.fit, CALIBRATION)
-        chosen = choose_test(victim, fit, pool, remote=remote, progress=progress)
+        chosen = choose_test(victim, fit, pool, samples.outliers, remote=remote, progress=progress)
         test = chosen.test
     odd, ordinary = (scores(test.ranked_score, victim, split, progress).numpy() for split in (pool, judge))
 

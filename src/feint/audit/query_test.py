@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from feint.audit.samples import Outliers
 from feint.data import Split
 from feint.data.made_up import made_up
 from feint.defenses.access import SequentialTest
@@ -16,9 +17,10 @@ from feint.recipes import registry
 from feint.signature import Columns
 
 ANSWERS = "Energy()"
-OF_ROWS = 'LearnedScore("features")', 'LearnedScore("inputs")'
-OF_OTHERS = ("Mahalanobis()",)  # of features; it needs no outliers, of which only tables have some for every owner
-READ = {ANSWERS: "answers", OF_ROWS[0]: "features", OF_ROWS[1]: "inputs", OF_OTHERS[0]: "features"}  # by each score
+UNTAUGHT = "Mahalanobis()"  # of features; it needs no outliers, of which only tables have some for every owner
+LEARNED = 'LearnedScore("features")'
+OF_ROWS = LEARNED, 'LearnedScore("inputs")'
+READ = {ANSWERS: "answers", UNTAUGHT: "features", LEARNED: "learned", OF_ROWS[1]: "inputs"}  # by each score
 OUTLIERS = "marginals"  # rows that every owner of a table has, as `feint fit --outliers` names them
 DRAW = 1  # seed of the outliers, that of `feint fit`; attackers draw others
 
@@ -30,23 +32,20 @@ class ChosenTest:
     Attributes:
         test: The fitted test.
         score: Recipe of its score.
+        outliers: What the score learns from, as `feint fit --outliers` takes it; None for nothing.
         tried: For each score that was tried the largest share of queries out of place that it overlooks, whatever the
             others are (`unaccused_share`).
     """
 
     test: SequentialTest
     score: str
+    outliers: str | None
     tried: Mapping[str, float]
 
     @property
     def recipe(self) -> str:
         """Recipe of the test, as `feint fit` takes it."""
         return "SequentialTest()" if self.score == ANSWERS else f"SequentialTest({self.score})"
-
-    @property
-    def outliers(self) -> str | None:
-        """What the score learns from, as `feint fit --outliers` takes it; None for nothing."""
-        return _outliers(self.score)
 
     @property
     def overlooked(self) -> float:
@@ -60,7 +59,13 @@ class ChosenTest:
 
 
 def choose_test(
-    victim: nn.Module, inputs: Split, attack: Split, *, remote: bool, progress: ProgressCallback
+    victim: nn.Module,
+    inputs: Split,
+    attack: Split,
+    outliers: Outliers | None = None,
+    *,
+    remote: bool,
+    progress: ProgressCallback,
 ) -> ChosenTest:
     """Fit a sequential test by each score that the model and its inputs allow, and return the hardest to hide from.
 
@@ -74,6 +79,8 @@ def choose_test(
         victim: Model to defend.
         inputs: Benign inputs, to which each test is fitted.
         attack: Inputs that the attacker asks about.
+        outliers: Inputs of another task from which a score may learn; None for rows that are drawn by the statistics of
+            each column of a table, and nothing elsewhere.
         remote: Whether the model is elsewhere, and is asked about nothing more than answers' own score needs.
         progress: Callback of the fits.
 
@@ -84,11 +91,14 @@ def choose_test(
     fitted: dict[str, SequentialTest] = {}
     tried: dict[str, float] = {}
     unfit: list[BadInput] = []
-    for score in (ANSWERS,) if remote else (ANSWERS, *(OF_ROWS if isinstance(inputs.domain, Columns) else OF_OTHERS)):
-        name = _outliers(score)
-        outliers = made_up(inputs, name, DRAW) if name else None
+    of_rows = isinstance(inputs.domain, Columns)
+    if outliers is None and of_rows and not remote:
+        outliers = Outliers(OUTLIERS, made_up(inputs, OUTLIERS, DRAW))
+    learned = () if outliers is None else OF_ROWS if of_rows else (LEARNED,)
+    for score in (ANSWERS,) if remote else (ANSWERS, *(() if of_rows else (UNTAUGHT,)), *learned):
+        others = outliers.inputs if outliers and score in learned else None
         try:
-            test = SequentialTest(registry.parse(score)).fit(victim, inputs, outliers=outliers, progress=progress)
+            test = SequentialTest(registry.parse(score)).fit(victim, inputs, outliers=others, progress=progress)
         except BadInput as error:  # trees have no features, and labels alone no energy
             unfit.append(error)
             continue
@@ -97,8 +107,4 @@ def choose_test(
     if not fitted:
         raise unfit[0]
     best = min(tried, key=tried.__getitem__)
-    return ChosenTest(fitted[best], best, tried)
-
-
-def _outliers(score: str) -> str | None:
-    return OUTLIERS if score in OF_ROWS else None
+    return ChosenTest(fitted[best], best, outliers.place if outliers and best in learned else None, tried)

@@ -16,7 +16,7 @@ from feint.audit.advice import Constant
 from feint.audit.candidates import Candidate, load_candidates
 from feint.audit.ownership import NoOutlook, OwnershipOutlook, outlook
 from feint.audit.plan import AuditPlan, Size, make_plan
-from feint.audit.promise import NoPromise, Promise, promise
+from feint.audit.promise import NoPromise, Promise, promise, test_of
 from feint.audit.samples import Samples, load_samples
 from feint.bench.matrix import Matrix
 from feint.data import Split
@@ -49,6 +49,7 @@ class AuditRequest:
         expected: Accuracy that the model has on the samples, None where the owner does not give it.
         place: Model as the owner named it.
         threshold: Probability from which on an input counts as positive, None where the owner has none.
+        outliers: Inputs of another task from which a test of queries may learn, None where the owner names none.
     """
 
     data: str
@@ -60,6 +61,7 @@ class AuditRequest:
     expected: float | None = None
     place: str = "MODEL"
     threshold: float | None = None
+    outliers: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes < float("inf"):
@@ -165,9 +167,12 @@ def _run(
     victim: nn.Module, request: AuditRequest, folder: Path, announce: Announcements, progress: ProgressCallback
 ) -> Audit:
     started = time.monotonic()
+    if request.outliers is not None and isinstance(victim, victims.FromAnswers):
+        expected = "a model here, of which features can be read"
+        raise BadInput(f"--outliers {request.outliers} for a model elsewhere", expected, "leave --outliers out")
     samples = load_samples(
         request.data, request.pool, victims.domain_of(victim), classes=victims.label_classes(victim),
-        label=request.label,
+        label=request.label, outliers=request.outliers,
     )  # fmt: skip
     announce.samples(samples)
     first = attacker.first_asked(samples.pool)
@@ -182,6 +187,9 @@ def _run(
     answered = victims.answers(victim, first)
     seconds_per_answer = (time.monotonic() - asked) / len(first)
     candidates = load_candidates(request.defenses, victim, samples.fit, folder / "defenses", progress)
+    if samples.outliers is not None and test_of(candidates)[0] is not None:
+        got = f"--outliers {request.outliers} beside a ladder with a test of its own"
+        raise BadInput(got, "one of the two", "leave one out: outliers are for the test that an audit fits")
     promised = promise(victim, samples, candidates, progress)
     key = _plan_key(victim, samples, candidates, request)
     plan = _load_plan(folder / "plan.json", key)

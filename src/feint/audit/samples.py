@@ -1,12 +1,13 @@
 """Samples of an audit: to fit defenses on, to judge models on, and the attacker's pool."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from feint.data import Split
 from feint.data.duplicates import without_repeats, without_shared
-from feint.data.files import Classes, is_file, pool_at, samples_at
+from feint.data.files import Classes, is_file, outliers_at, pool_at, samples_at
 from feint.data.made_up import MADE_UP, made_up
 from feint.data.remarks import Remark
 from feint.errors import BadInput, FeintError
@@ -14,6 +15,18 @@ from feint.signature import Columns, Domain
 
 MIN_SAMPLES = 100  # so that 50 judge: an interval of ± 14 points at worst
 MIN_POOL = 50  # samples that a third of them makes a pool of: fewer teach an attacker nothing
+
+
+class Outliers(NamedTuple):
+    """Inputs of another task, from which a test learns what is out of place.
+
+    Attributes:
+        place: Where they are, as `feint fit --outliers` takes it.
+        inputs: The inputs, none of which is in the attacker's pool.
+    """
+
+    place: str
+    inputs: Split
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,7 @@ class Samples:
         notes: Remarks on where the three come from. A value called `noun` is the domain's word for inputs.
         drawn: Rows drawn from the statistics of each column, for an attacker who has none of the task, where the pool
             of a table is rows of the task; None elsewhere.
+        outliers: Inputs of another task that the owner has; None where none are named.
     """
 
     fit: Split
@@ -36,6 +50,7 @@ class Samples:
     classes: tuple[str, ...]
     notes: tuple[Remark, ...]
     drawn: Split | None = None
+    outliers: Outliers | None = None
 
     @property
     def outside(self) -> Split:
@@ -51,7 +66,13 @@ class Samples:
 
 
 def load_samples(
-    place: str, pool: str | None, domain: Domain | None, *, classes: Classes = None, label: str | None = None
+    place: str,
+    pool: str | None,
+    domain: Domain | None,
+    *,
+    classes: Classes = None,
+    label: str | None = None,
+    outliers: str | None = None,
 ) -> Samples:
     """Load the samples, halve them, and load the attacker's pool.
 
@@ -62,12 +83,14 @@ def load_samples(
         domain: Domain of the model's inputs, None where it is unknown.
         classes: Names of the model's classes, or their number; None takes the labels as they are.
         label: Column of the label; None for the first of the usual names.
+        outliers: Place of inputs of another task, as in `outliers_at`; None for none.
 
     Returns:
-        The samples. Repeated ones, and inputs of the pool that are samples too, are left out.
+        The samples. Repeated ones, inputs of the pool that are samples too, and outliers that are in the pool are left
+        out.
 
     Raises:
-        BadInput: For fewer than 100 samples, inputs of another kind, or a pool of which nothing is left.
+        BadInput: For fewer than 100 samples, inputs of another kind, or a pool or outliers of which nothing is left.
     """
     reading = samples_at(place, domain, classes=classes, label=label)
     labelled, repeats = without_repeats(reading.split)
@@ -86,12 +109,13 @@ def load_samples(
             "give the attacker a separate pool: samples that train a copy cannot judge it",
         )  # fmt: skip
     halves = Remark("halves", {"fit": f"{len(fit):,}", "judge": f"{len(judge):,}", "noun": labelled.domain.noun})
+    others, taught = (None, ()) if outliers is None else _outliers(outliers, labelled, queries)
     remarks: list[Remark] = []
-    for remark in (*reading.remarks, *repeats, *notes, *shared, halves):
+    for remark in (*reading.remarks, *repeats, *notes, *shared, halves, *taught):
         remarks += [remark] if remark not in remarks else []
     own_rows = pool is None and isinstance(labelled.domain, Columns) and queries.name not in MADE_UP
     drawn = made_up(labelled, "marginals") if own_rows else None
-    return Samples(fit, judge, queries, reading.classes, tuple(remarks), drawn)
+    return Samples(fit, judge, queries, reading.classes, tuple(remarks), drawn, others)
 
 
 def _pool(
@@ -115,6 +139,18 @@ def _pool(
         return _select(labelled, rows[:cut], "pool"), cut, [Remark("pool of samples", {"count": f"{cut:,}", **noun})]
     kind = "marginals" if isinstance(domain, Columns) else "uniform"
     return made_up(labelled, kind), 0, [Remark(f"pool {kind} for few", {"count": f"{len(rows):,}", **noun})]
+
+
+def _outliers(place: str, labelled: Split, pool: Split) -> tuple[Outliers, tuple[Remark, ...]]:
+    """Return the owner's outliers without those in the pool, of which a test may know nothing, and remarks."""
+    reading = outliers_at(place, labelled)
+    inputs, shared = without_shared(reading.split, pool)
+    if len(inputs) < MIN_SAMPLES:
+        got = f"{len(inputs):,} outliers that are not in the attacker's pool"
+        raise BadInput(
+            got, f"{MIN_SAMPLES} or more, better thousands", "name others: a test must not learn from a pool"
+        )
+    return Outliers(place, inputs), (*reading.remarks, *shared)
 
 
 def _default_pool(place: str, domain: Domain) -> Split | None:

@@ -23,6 +23,7 @@ def audit(
     *,
     data: str,
     pool: str | None = None,
+    outliers: str | None = None,
     label: str | None = None,
     defense: tuple[str, ...] = (),
     network: str | None = None,
@@ -59,6 +60,8 @@ def audit(
         pool: Inputs about which the attacker asks, in the forms of --data, with or without labels; "marginals" for rows
             made up from the statistics of each column, "uniform" for random inputs (default: the data set's pool, or a
             third of the samples).
+        outliers: Inputs of another task that you have, in the forms of --data, NAME/test for a part of a data set: a
+            test of queries learns from them, where that sees more than other tests. Those of --pool are left out.
         label: Column of the label (default: label, target, class or y).
         defense: Candidate: the directory of a fitted defense, a TOML file or a recipe. Repeat the option for several;
             each is tried alone (default: a short list).
@@ -116,7 +119,7 @@ def audit(
     text.currency = currency
     request = AuditRequest(
         data, pool, defense, minutes, tuple(sorted({*budget, *(limit.budget for limit in limits)})), label,
-        expect_accuracy, victim or f"{model}", threshold,
+        expect_accuracy, victim or f"{model}", threshold, outliers,
     )  # fmt: skip
     announcer = terminal.Announcer(
         text, price=price_per_1000, paid=isinstance(target, FromAnswers),

@@ -189,17 +189,13 @@ def print_remarks(samples: "Reading", place: str) -> None:
         print(f"feint: {place}: {remark.text()}", file=sys.stderr)
 
 
-def outlier_inputs(name: str, inputs: "Split", seed: int) -> "Split":
-    """Return inputs of another task: of a data set or a file, or made up by `seed`, "marginals" or "uniform".
+def outlier_inputs(place: str, like: "Split", seed: int) -> "Split":
+    """Return inputs of another task, and print remarks; arguments and errors as in `outliers_at`."""
+    from feint.data.files import outliers_at
 
-    Errors as in `parse_split` and `pool_at`.
-    """
-    from feint.data import files, pools
-    from feint.data.made_up import MADE_UP, made_up
-
-    if name in MADE_UP:
-        return made_up(inputs, name, 1 + seed)
-    return file_inputs(name, inputs) if files.is_file(name) else pools.parse_split(name)
+    reading = outliers_at(place, like, seed)
+    print_remarks(reading, place)
+    return reading.split
 
 
 def file_inputs(place: str, like: "Split") -> "Split":

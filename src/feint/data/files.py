@@ -11,8 +11,9 @@ from feint.data import images, tables
 from feint.data.dataset import Split, load, load_part
 from feint.data.folders import divided, read_part
 from feint.data.labels import Assignment, Labels, assignments, class_names
+from feint.data.made_up import MADE_UP, made_up
 from feint.data.parts import Part, converted, npz_part, table_part
-from feint.data.pools import parse_pool
+from feint.data.pools import parse_pool, parse_split
 from feint.data.remarks import Remark, listed
 from feint.data.sources import known
 from feint.data.tabular import from_rows
@@ -132,6 +133,25 @@ def pool_at(place: str, domain: Domain | None = None, *, label: str | None = Non
         return Reading(split, remarks=remarks)
     _, (x, own_domain, remarks), name = _read(place, domain, label, labelled=False)
     return Reading(Split.of(x, np.zeros(len(x), np.int64), domain=own_domain, name=name, part="all"), remarks=remarks)
+
+
+def outliers_at(place: str, like: Split, seed: int = 0) -> Reading:
+    """Load inputs of another task. Errors as in `pool_at` and `parse_split`.
+
+    Args:
+        place: Data set or a part of one, file or directory; or "marginals" or "uniform" for inputs that are made up.
+        like: Inputs of the task.
+        seed: Seed of what is made up, of which attackers draw others.
+
+    Returns:
+        The inputs.
+    """
+    if place in MADE_UP:
+        return Reading(made_up(like, place, 1 + seed))
+    if is_file(place):
+        return pool_at(place, like.domain)
+    split, remarks = _fitted(parse_split(place), like.domain)
+    return Reading(split, remarks=remarks)
 
 
 def is_file(place: str) -> bool:
