@@ -11,7 +11,7 @@ from torch import nn
 from feint.audit import promise as promises
 from feint.audit import promise_text
 from feint.audit.candidates import Candidate
-from feint.audit.promise import NoPromise, Promise, promise
+from feint.audit.promise import EvasionResult, NoPromise, Promise, promise
 from feint.audit.samples import Samples
 from feint.audit.text import AuditText
 from feint.data import Split
@@ -21,6 +21,7 @@ from feint.defenses.access.sequential_test import SliceRisk
 from feint.defenses.access.slices import UNCHANGED
 from feint.defenses.feature_scores import Mahalanobis
 from feint.defenses.scores import Energy, MaxProbability, scores
+from feint.evaluation.detection import Accusations
 from feint.i18n import LANGUAGES
 from feint.progress import NO_PROGRESS
 from feint.service import Service
@@ -165,3 +166,12 @@ def test_a_price_is_named_where_there_is_one(known):
     assert "500 queries cost 1.50 USD" in said
     without: Any = SimpleNamespace(worst_cases=[])
     assert "USD" not in " ".join(promise_text.sentences(known, without, AuditText("en", currency="USD")))
+
+
+def test_the_strongest_evasion_is_the_one_that_buys_most_where_no_end_is_found(known):
+    never = Accusations(np.full(20, np.inf), length=400)
+    naive, hidden = EvasionResult("pool", never), EvasionResult("mixed", replace(never, share=0.1))
+    tried = replace(known, attackers=(naive, hidden, known.attackers[-1]))
+    assert (naive.answers[10], hidden.answers[10]) == (None, None)
+    assert tried.strongest is naive
+    assert replace(tried, attackers=(hidden, naive, known.attackers[-1])).strongest is naive

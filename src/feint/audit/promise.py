@@ -65,6 +65,11 @@ class EvasionResult:
         """Answers bought by so many accounts, of `WANTED`; None where no end was found in the queries replayed."""
         return {accounts: self.outcome.bought(accounts, WANTED) for accounts in ACCOUNTS}
 
+    @property
+    def least(self) -> list[float]:
+        """Answers bought, or at least bought where no end was found."""
+        return [self.outcome.least(n) if answers is None else answers for n, answers in self.answers.items()]
+
 
 @dataclass(frozen=True)
 class Promise:
@@ -103,16 +108,12 @@ class Promise:
     @property
     def strongest(self) -> EvasionResult:
         """Attacker without more inputs of the task than to hide among, whose one account buys most."""
-        return max(self.attackers[:-1], key=lambda tried: [*map(_bought, tried.answers.values())])
+        return max(self.attackers[:-1], key=lambda tried: tried.least)
 
     @property
     def accused_slices(self) -> tuple[SliceRisk, ...]:
         """Slices whose clients would be accused within the queries replayed."""
         return tuple(risk for risk in self.risks or () if risk.queries <= self.honest.length)
-
-
-def _bought(answers: float | None) -> float:
-    return float("inf") if answers is None else answers
 
 
 @dataclass(frozen=True)
