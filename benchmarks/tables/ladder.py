@@ -79,7 +79,7 @@ class Known(nn.Module):
         self.model, self.rows = model, dict[bytes, Tensor]()
 
     def learn(self, x: Tensor) -> None:
-        """Compute the answers to the next queries, as they are and as a keyed policy shows them, in place of the last."""
+        """Compute the next answers, of inputs as they are and as a keyed policy shows them, in place of the last."""
         both = torch.cat([x, torch.from_numpy(data.load("cifar10").test.domain.quantize(x.numpy()))])
         self.rows = dict(zip((row.numpy().tobytes() for row in both), victims.logits(self.model, both), strict=True))
 
