@@ -21,6 +21,7 @@ from feint.defenses.access.slices import CHANGES, Change, rounded, slices
 from feint.defenses.feature_scores import LearnedScore
 from feint.defenses.scores import Energy, MaxProbability
 from feint.errors import BadInput, BadRecipe, MissingData, NotFitted, UnknownName
+from feint.fitting import FitContext
 from feint.ledger import Ledger
 from feint.query import Query
 from feint.recipes import registry
@@ -324,6 +325,17 @@ def test_a_client_of_one_class_of_a_slice_is_told_apart_before_anybody_is_accuse
     assert not [risk for risk in bare.values() if risk.of]
     assert bare["dimmed"].undeclared == math.inf
     assert bare["dimmed"].queries < risks["dimmed"].undeclared < 2 * bare["dimmed"].queries  # of half the calibration
+
+
+@pytest.mark.parametrize("label", [1, 3])
+def test_a_class_of_another_data_set_has_its_own_number_and_no_name_of_the_task(label):
+    plain, victim, split = slice_priced(None)
+    x, labels = split.inputs().numpy().copy(), np.arange(len(split)) % 4
+    x[labels == label, 0] -= 3
+    others = {"others": Split.of(x, labels, domain=split.domain)}
+    test = SequentialTest(score=plain.score, slices=("others",)).fit_from(FitContext(victim, split, slices=others))
+    risks = test.risks(victim, split, read=others, classes=("cat", "dog"))
+    assert [risk.name for risk in risks if risk.of] == [f"others, class {label} alone"]
 
 
 def test_columns_at_one_value_are_tried_where_that_is_asked_for():

@@ -91,12 +91,14 @@ def choose_test(
     fitted: dict[str, SequentialTest] = {}
     tried: dict[str, float] = {}
     unfit: list[BadInput] = []
-    of_rows = isinstance(inputs.domain, Columns)
-    if outliers is None and of_rows and not remote:
-        outliers = Outliers(OUTLIERS, made_up(inputs, OUTLIERS, DRAW))
-    learned = () if outliers is None else OF_ROWS if of_rows else (LEARNED,)
-    for score in (ANSWERS,) if remote else (ANSWERS, *(() if of_rows else (UNTAUGHT,)), *learned):
-        others = outliers.inputs if outliers and score in learned else None
+    learns_from: dict[str, Split | None] = {ANSWERS: None}
+    if not remote:
+        if isinstance(inputs.domain, Columns):
+            outliers = outliers or Outliers(OUTLIERS, made_up(inputs, OUTLIERS, DRAW))
+            learns_from |= dict.fromkeys(OF_ROWS, outliers.inputs)
+        else:
+            learns_from |= {UNTAUGHT: None} | ({LEARNED: outliers.inputs} if outliers else {})
+    for score, others in learns_from.items():
         try:
             test = SequentialTest(registry.parse(score)).fit(victim, inputs, outliers=others, progress=progress)
         except BadInput as error:  # trees have no features, and labels alone no energy
@@ -107,4 +109,4 @@ def choose_test(
     if not fitted:
         raise unfit[0]
     best = min(tried, key=tried.__getitem__)
-    return ChosenTest(fitted[best], best, outliers.place if outliers and best in learned else None, tried)
+    return ChosenTest(fitted[best], best, outliers.place if outliers and learns_from[best] is not None else None, tried)

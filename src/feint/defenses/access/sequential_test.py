@@ -160,8 +160,8 @@ class SequentialTest(CalibratedDetector):
         """
         ranked, bare = self.ranked_score, self._without_slices() if self.slices else self
         ordinary = scores(ranked, victim, inputs, progress)
-        predicted = victims.answers(victim, inputs)
-        called = classes or range(predicted.shape[1])
+        p = victims.answers(victim, inputs)
+        called = classes or range(p.shape[1])
         risks = [self._risk(slices.UNCHANGED, ordinary, priced=True)]
         for name in dict.fromkeys([*slices.known(inputs.domain, of_columns=columns), *(self.slices or ())]):
             for title, part in () if name == slices.CLASSES else slices.slices(name, inputs, read):
@@ -169,8 +169,10 @@ class SequentialTest(CalibratedDetector):
                 risk = self._risk(title, s, priced=priced)
                 risk = replace(risk, undeclared=bare._risk(title, s, priced=False).queries) if priced else risk
                 if priced or risk.queries < math.inf or not title.startswith(slices.CONSTANT):
-                    risks += [risk, *(self._first_class(title, s, part, called) if priced else ())]
-        predicted = predicted.argmax(-1)
+                    changed = slices.is_change(name, inputs.domain)  # the labels of another data set are not this task's
+                    names = called if changed else range(int(part.labels.max()) + 1)
+                    risks += [risk, *(self._first_class(title, s, part, names) if priced else ())]
+        predicted = p.argmax(-1)
         for label in predicted.unique().tolist():
             s = ordinary[predicted == label]
             risk = self._risk(f"class {called[label]}", s, priced="class_scores" in self.learned)
