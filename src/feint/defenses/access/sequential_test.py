@@ -169,7 +169,8 @@ class SequentialTest(CalibratedDetector):
                 risk = self._risk(title, s, priced=priced)
                 risk = replace(risk, undeclared=bare._risk(title, s, priced=False).queries) if priced else risk
                 if priced or risk.queries < math.inf or not title.startswith(slices.CONSTANT):
-                    changed = slices.is_change(name, inputs.domain)  # the labels of another data set are not this task's
+                    # The labels of another data set are not those of this task.
+                    changed = slices.is_change(name, inputs.domain)
                     names = called if changed else range(int(part.labels.max()) + 1)
                     risks += [risk, *(self._first_class(title, s, part, names) if priced else ())]
         predicted = p.argmax(-1)
