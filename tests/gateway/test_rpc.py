@@ -4,22 +4,19 @@ import asyncio
 import json
 import logging
 import math
-import socket
-from contextlib import contextmanager
 
 import grpc
 import numpy as np
 import pytest
-from tests.support.gateways import CLASSES, SECRET, Straight, calling, gateway, linear
-from tests.support.http2 import CONNECTION_BEGINS, begun_message, call_begins
+from tests.support.gateways import CLASSES, SECRET, Straight, gateway, linear
 from tests.support.infer_requests import BAD_MESSAGES, X, infer_message
 from tests.support.variance import assert_close
-from tests.support.waiting import PATIENCE, eventually
 
 from feint.errors import Failed, OverBudget, ProofRequired, RateLimited, StoreLost, Suspected, Unreachable
-from feint.gateway import rpc, turns
 from feint.gateway.app import Caller, Limits
 from feint.gateway.request_context import ClientDisconnect
+from feint.gateway.server.rpc_server import RpcServer
+from feint.gateway.settings import ServerSettings
 from feint.hashcash import Puzzle
 from feint.openinference import proto
 
@@ -30,10 +27,8 @@ def call(served, name, *requests, metadata=KEY, timeout=10.0):
     """The responses to some requests, one after the other; an error of gRPC is a response too."""
 
     async def once():
-        server = grpc.aio.server()
-        rpc.add(served, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
+        server = RpcServer(served, ServerSettings())
+        port = await server.start(0)
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 path = f"/{proto.HEALTH}/Check" if name == "HealthCheck" else f"/{proto.SERVICE}/{name}"
@@ -250,46 +245,3 @@ def test_that_a_client_has_gone_is_no_error_of_the_gateway(caplog):
     (told,) = infer(gateway(Straight(admit=admit)), infer_message(), timeout=0.3)
     assert told.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert not [it.getMessage() for it in caplog.records if it.levelno >= logging.ERROR]
-
-
-class Together(Straight):
-    """A pipeline that computes what comes together. `sizes` holds of how many queries each run was."""
-
-    sizes = ()
-
-    def together(self, query):
-        return True
-
-    def compute_each(self, requests):
-        self.sizes = (*self.sizes, len(requests))
-        return [self.model(query.x) for query, _ in requests]
-
-
-@contextmanager
-def begun(served):
-    """A connection over which a call has begun, and the call of another client whose message has been sent."""
-    message = infer_message(X).SerializeToString()
-    with calling(served) as address, grpc.insecure_channel(address) as channel:
-        host, _, port = address.rpartition(":")
-        with socket.create_connection((host, int(port))) as line:
-            line.sendall(CONNECTION_BEGINS + call_begins(rpc.INFER, ("authorization", "Bearer k")))
-            eventually(lambda: served._in_flight["ann"] == 1)
-            other = channel.unary_unary(rpc.INFER).future(message, metadata=KEY)
-            eventually(lambda: served._in_flight["ann"] == 2)
-            yield line, message, other
-
-
-def test_calls_that_have_begun_are_decided_together(monkeypatch):
-    """One whose message is there waits for another's, which grpc.aio hands over afterwards."""
-    monkeypatch.setattr(turns, "FRESH", PATIENCE)
-    pipeline = Together()
-    with begun(gateway(pipeline)) as (line, message, other):
-        line.sendall(begun_message(len(message), message))
-        other.result(PATIENCE)
-    assert pipeline.sizes == (2,)
-
-
-def test_a_call_that_waits_for_others_is_not_slow_itself(monkeypatch):
-    monkeypatch.setattr(turns, "FRESH", 0.5)
-    with begun(gateway(limits=Limits(arrive=0.2))) as (_, _, other):
-        assert other.exception(PATIENCE) is None

@@ -401,18 +401,6 @@ def test_neither_the_gateways_page_nor_its_records_import_torch():
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("message", "level"),
-    [("ExecuteBatchError raised in core by servicer method [ModelInfer]", "info"), ("Unexpected [KeyError]", "error")],
-)
-def test_a_deadline_of_a_client_is_no_error_of_the_gateway(message, level):
-    """As grpc.aio logs it, where a call ends before its answer is sent."""
-    line = io.StringIO()
-    record = logging.LogRecord("grpc._cython.cygrpc", logging.ERROR, "", 0, message, (), None)
-    Handler(Logs("info", to=line)).emit(record)
-    assert json.loads(line.getvalue())["log"]["level"] == level
-
-
 @pytest.mark.parametrize("name", ["another.library", "feint.gateway.parts"])
 def test_exceptions_in_messages_of_other_libraries_are_named_by_their_class(name):
     line = io.StringIO()

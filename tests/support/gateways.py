@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import grpc
 import numpy as np
 import uvicorn
 from tests.support.variance import moved
 
 from feint.errors import NoKey
-from feint.gateway import routes, rpc
+from feint.gateway import routes
 from feint.gateway.app import Caller, Gateway, Limits
 from feint.gateway.endpoint import ModelEndpoint
 from feint.gateway.record import RequestRecord
-from feint.gateway.settings import KeySettings, LedgerSettings
+from feint.gateway.server.rpc_server import RpcServer
+from feint.gateway.settings import KeySettings, LedgerSettings, ServerSettings
 from feint.openinference.model_spec import ModelSpec
 from feint.signature import Pixels, Tensor
 
@@ -149,10 +149,8 @@ def calling(gateway: Gateway) -> Iterator[str]:
     ready, address, loop = threading.Event(), [], asyncio.new_event_loop()
 
     async def serve():
-        server = grpc.aio.server(options=[("grpc.max_receive_message_length", 2**20)])
-        rpc.add(gateway, server)
-        address.append(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
-        await server.start()
+        server = RpcServer(gateway, ServerSettings(arrive=gateway.limits.arrive))
+        address.append(f"127.0.0.1:{await server.start(0)}")
         ready.set()
         await stop.wait()
         await server.stop(0)

@@ -74,8 +74,8 @@ def serve(
     Raises:
         BadInput: For a settings file with options of a model.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or each broken handshake of a stranger is a line that is not JSON
-    for package in ("msgspec", "uvicorn", "uvloop", "starlette", "grpc", "onnxruntime"):
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or a broken handshake with an upstream is a line that is not JSON
+    for package in ("msgspec", "uvicorn", "uvloop", "starlette", "grpclib", "grpc", "onnxruntime"):
         available(package, "serve")
     if (data or label) is not None and not check:
         raise BadInput("--data or --label without --check", "both", "add --check, or leave them out")

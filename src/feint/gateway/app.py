@@ -86,7 +86,6 @@ class Gateway:
         ledger_lost: Whether the ledger's store is lost.
         ledger_needed: Whether no model is ready without the ledger.
         keys_lost: Whether the file of keys cannot be read, so that nobody is let in.
-        grpc_lost: Whether the server of gRPC ended by itself, and is not open again.
         upstreams: Names of the models that other servers run.
         trace_share: Share of the requests whose traces are recorded; None where none is.
         certificate_expires: When the server's certificate expires, in seconds since the epoch; None without one.
@@ -99,7 +98,6 @@ class Gateway:
     ledger_lost: bool = False
     ledger_needed: bool = True
     keys_lost: bool = False
-    grpc_lost: bool = False
     upstreams: frozenset[str] = frozenset()
     trace_share: float | None = None
     certificate_expires: float | None = None
@@ -108,7 +106,7 @@ class Gateway:
     @property
     def ready(self) -> bool:
         """Whether all models can answer."""
-        return all(self.model_ready(name) for name in self.endpoints) and not self.stopping and not self.grpc_lost
+        return all(self.model_ready(name) for name in self.endpoints) and not self.stopping
 
     @property
     def body_limit(self) -> int:

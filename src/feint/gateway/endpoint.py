@@ -18,7 +18,7 @@ from feint.gateway.pending_request import THIS_SIDE, PendingRequest
 from feint.gateway.record import Observer, RequestRecord, Stopwatch
 from feint.gateway.request_context import ClientDisconnect
 from feint.gateway.served_pipeline import ComputesEach, ServedPipeline
-from feint.gateway.turns import Late, TurnQueue, in_time, run_to_end
+from feint.gateway.turns import Late, TurnQueue, in_time
 from feint.gateway.validation import check_probabilities
 from feint.openinference.json_codec import DecodedRequest
 from feint.openinference.model_spec import ModelSpec
@@ -36,7 +36,7 @@ class ModelEndpoint:
 
     A client who goes away before the model is asked is not charged. Once it is asked, the request is decided whether
     anybody waits for the answer or not: charge and evidence stay, or hanging up would buy computation without end. So
-    a server that cancels what nobody waits for says where it does (`RequestContext.on_leave`), and waits for their end.
+    no server cancels what nobody waits for; it says that the client has gone (`RequestContext.has_gone`).
 
     Args:
         spec: Model as clients see it.
@@ -100,9 +100,9 @@ class ModelEndpoint:
         """
         record = RequestRecord(self.spec.name, query.client, len(query), query.time)
         until = math.inf if seconds is None else asyncio.get_running_loop().time() + seconds
-        request, on_leave = PendingRequest(query, record, until), record.context.on_leave
+        request = PendingRequest(query, record, until)
         try:
-            q = await (self._answer(request) if on_leave is None else run_to_end(self._answer(request), on_leave))
+            q = await self._answer(request)
             record.outcome, record.reason = ("cancelled", GONE) if request.has_gone else ("answered", record.reason)
             return q
         except FeintError as error:

@@ -74,8 +74,6 @@ class RequestContext:
         agent: Header User-Agent.
         trace: Its trace, if any.
         has_gone: Whether its client has gone; where nobody can tell it stays.
-        on_leave: Called where the server cancels whoever waits for its answer, since the client has gone; None where it
-            cancels nobody.
     """
 
     path: str = ""
@@ -85,7 +83,6 @@ class RequestContext:
     agent: str = ""
     trace: TraceContext | None = None
     has_gone: Callable[[], bool] = lambda: False
-    on_leave: Callable[[], None] | None = None
 
 
 _CURRENT: ContextVar[RequestContext | None] = ContextVar("feint_request", default=None)

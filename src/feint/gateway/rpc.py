@@ -1,26 +1,25 @@
 """The gateway's calls of the Open Inference Protocol v2 over gRPC."""
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable, Iterator
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import unquote
+from typing import Any, Protocol
 
 import grpc
 import msgspec
 
-from feint.errors import BadInput, RateLimited, TooLarge
+from feint.errors import BadInput, TooLarge
 from feint.gateway import error_responses, metadata, request_context
 from feint.gateway.app import Caller, Gateway
 from feint.gateway.request_context import ClientDisconnect
 from feint.gateway.routes import bearer_key
-from feint.gateway.turns import Gathering
 from feint.openinference import grpc_codec, proto
 from feint.openinference.model_spec import ModelSpec
 from feint.openinference.tensors import PIECE
 
 INFER = f"/{proto.SERVICE}/ModelInfer"
+MOST = 200  # characters of a name that is none
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,10 @@ class RpcCall:
         """Name of its request."""
         return f"{self.messages or self.name}Request"
 
-    @property
-    def response(self) -> Any:
-        """Class of its response."""
-        return proto.MESSAGES[f"{self.messages or self.name}Response"]
+    def answered(self, gateway: Gateway, caller: Caller | None, request: Any) -> bytes:
+        """Return its response; the arguments are those of `answer`."""
+        fields = self.answer(gateway, caller, request)
+        return proto.MESSAGES[f"{self.messages or self.name}Response"](**fields).SerializeToString()
 
 
 def _spec(gateway: Gateway, caller: Caller | None, request: Any) -> ModelSpec:
@@ -100,15 +99,45 @@ CALLS = [
 ]  # fmt: skip
 
 
-def add(gateway: Gateway, server: grpc.aio.Server) -> None:
-    """Serve the models of `gateway` on a server of gRPC. Its largest message is the server's own option."""
-    server.add_generic_rpc_handlers((Calls(gateway),))
+class IncomingCall(Protocol):
+    """Call that a client has begun, whose message is not read yet.
+
+    Attributes:
+        path: Its name.
+        address: Address of its client.
+        fields: Its header fields, as they came.
+    """
+
+    path: str
+    address: str
+    fields: Sequence[tuple[bytes, bytes]]
+
+    def has_gone(self) -> bool:
+        """Return whether its client has given it up, or waits no longer."""
+        ...
+
+    async def message(self, most: int, seconds: float) -> bytes:
+        """Return its message; raise `ClientDisconnect` where its client has gone.
+
+        Args:
+            most: Bytes that it may have.
+            seconds: Within which it arrives.
+
+        Raises:
+            BadInput: There is none, or it is compressed, too large or too slow.
+        """
+        ...
+
+    async def send(self, response: bytes) -> None:
+        """Answer it; raise `ClientDisconnect` where its client has gone."""
+        ...
+
+    async def fail(self, code: grpc.StatusCode, line: str, metadata: Sequence[tuple[str, Any]] = ()) -> None:
+        """End it with a code of gRPC, a line and trailing metadata, in bytes under names in -bin; raise as `send`."""
+        ...
 
 
-Answer = Callable[[Gateway, Caller, bytes], Awaitable[Any]]
-
-
-class Calls(grpc.GenericRpcHandler):
+class Calls:
     """Calls by their names.
 
     A client is authenticated before the message is read: many messages, each as large as one may be, would fill the
@@ -116,108 +145,58 @@ class Calls(grpc.GenericRpcHandler):
     """
 
     def __init__(self, gateway: Gateway) -> None:
-        self._gateway, self._gather = gateway, Gathering()
+        self._gateway = gateway
         self._calls = {call.path: call for call in CALLS}
 
-    def service(self, handler_call_details: Any) -> Any:
-        """Return the handler of a call; None for one that is not there."""
-        name = handler_call_details.method
-        request_context.begin(name, "", dict(_headers(handler_call_details)), self._gateway.trace_share)
-        call = self._calls.get(name)
-        if name != INFER and call is None:
-            return None
+    async def __call__(self, incoming: IncomingCall) -> None:
+        """Answer a call, or end it with its error."""
+        gateway, kind = self._gateway, self._calls.get(incoming.path)
+        context = request_context.begin(incoming.path, incoming.address, dict(incoming.fields), gateway.trace_share)
+        context.has_gone = incoming.has_gone
+        with contextlib.suppress(ClientDisconnect):
+            if kind is None and incoming.path != INFER:
+                await incoming.fail(grpc.StatusCode.UNIMPLEMENTED, f"no call {incoming.path[:MOST]}")
+                return
+            try:
+                await self._answer(kind, incoming)
+            except ClientDisconnect:
+                raise
+            except Exception as error:
+                error_responses.logged(error)
+                await incoming.fail(*grpc_codec.encode_error(error, error_responses.reason(error)))
+
+    async def _answer(self, kind: RpcCall | None, incoming: IncomingCall) -> None:
+        """Answer a call of a kind, or of inference; raise what is its error."""
+        caller, entered, gateway = Caller(""), False, self._gateway
         try:
-            key = key_of(handler_call_details)
-            if call is not None and not call.keyed and not (call.optional and key):
-                response = call.response(**call.answer(self._gateway, None, None)).SerializeToString()
-                return grpc.stream_stream_rpc_method_handler(functools.partial(_unread, response))
-            caller = self._gateway.authenticate(key, roles=call.roles if call else ("infer",))
-        except Exception as error:
-            rejected = functools.partial(_rejected, self._gateway, error)
-            return grpc.stream_stream_rpc_method_handler(rejected)  # it reads no message
-        if call is None:
-            return self._handler(proto.MESSAGES["ModelInferResponse"], caller, _infer)
-        return self._handler(call.response, caller, functools.partial(_answered, call))
-
-    def _handler(self, response: Any, caller: Caller, answer: Answer) -> Any:
-        """Return a handler that reads the message itself: gRPC would wait for its last byte as long as it takes."""
-
-        async def call(messages: Any, context: Any) -> Any:  # gRPC looks twice of what kind it is: 12 µs if a partial
-            return await self._call(caller, answer, context)
-
-        return grpc.stream_unary_rpc_method_handler(call, None, response.SerializeToString)
-
-    async def _call(self, caller: Caller, answer: Answer, context: Any) -> Any:
-        """Return the answer to a call's message, or end the call with its error.
-
-        grpc.aio begins one call after the other: those that have begun go on together, when their messages are there.
-        gRPC keeps the frame in which a call was aborted until the garbage is collected, minutes later: the message,
-        which may have 60 MiB, must not be in it.
-
-        Raises:
-            CancelledError: The client has gone; gRPC itself raises it where a handler waits, and nobody takes the
-                answer.
-        """
-        request, gone = request_context.current(), asyncio.Event()
-        request.address, request.has_gone, request.on_leave = address_of(context), gone.is_set, gone.set
-        response, status = None, ()
-        try:
-            self._enter(caller, context)
-            response = await answer(self._gateway, caller, await self._gather(self._message(caller, context)))
+            key = key_of(incoming)
+            if kind is not None and not kind.keyed and not (kind.optional and key):
+                await incoming.send(kind.answered(gateway, None, None))
+                return
+            caller = gateway.authenticate(key, roles=kind.roles if kind else ("infer",))
+            with gateway.under_way(caller.client):  # until its client has the response: one that is not read stays
+                message = await incoming.message(gateway.body_limit, gateway.limits.arrive)
+                entered = True
+                if kind is None:
+                    response = await _infer(gateway, caller, message)
+                else:
+                    response = kind.answered(gateway, caller, _decoded_small(kind, message))
+                await incoming.send(response)
         except ClientDisconnect:
-            gone.set()
-        except Exception as error:
-            status = error_status(error)
-        if gone.is_set():
-            raise asyncio.CancelledError
-        return await context.abort(*status) if status else response
-
-    def _enter(self, caller: Caller, context: Any) -> None:
-        """Count a call as under way until its client has the response: one that is not read stays in memory."""
-        gateway = self._gateway
-        try:
-            gateway.enter(caller.client)
-        except RateLimited as error:
-            gateway.record_rejection("", caller.client, error)
             raise
-        context.add_done_callback(lambda _: gateway.leave(caller.client))
-
-    async def _message(self, caller: Caller, context: Any) -> bytes:
-        """Return a call's message; raise `TooSlow` where it does not arrive in time.
-
-        Raises:
-            BadInput: There is none.
-        """
-        seconds = self._gateway.limits.arrive
-        try:
-            async with asyncio.timeout(seconds):
-                message = await context.read()
-        except TimeoutError as error:
-            late = error_responses.too_slow(seconds)
-            self._gateway.record_rejection("", caller.client, late)
-            raise late from error
-        if not isinstance(message, bytes):  # the end of the stream
-            raise BadInput("a call without a message", "one", "send it")
-        return message
+        except Exception as error:
+            if not entered:
+                gateway.record_rejection("", caller.client, error)
+            raise
 
 
-async def _unread(response: bytes, messages: Any, context: Any) -> None:
-    await context.write(response)
-
-
-async def _rejected(gateway: Gateway, error: Exception, messages: Any, context: Any) -> None:
-    request_context.current().address = address_of(context)
-    gateway.record_rejection("", "", error)
-    await context.abort(*error_status(error))
-
-
-async def _answered(call: RpcCall, gateway: Gateway, caller: Caller, message: bytes) -> Any:
+def _decoded_small(kind: RpcCall, message: bytes) -> Any:
     if len(message) > PIECE:
         raise TooLarge(f"a message of {len(message)} bytes", f"at most {PIECE}", "send the names alone")
-    return call.response(**call.answer(gateway, caller, grpc_codec.decode(call.request, message)))
+    return grpc_codec.decode(kind.request, message)
 
 
-async def _infer(gateway: Gateway, caller: Caller, message: bytes) -> Any:
+async def _infer(gateway: Gateway, caller: Caller, message: bytes) -> bytes:
     reached, model = False, ""
     try:
         decoded = await _decoded(len(message), grpc_codec.decode_request, message)
@@ -228,7 +207,8 @@ async def _infer(gateway: Gateway, caller: Caller, message: bytes) -> Any:
             reached = True
             request_context.name_request(request.id)
             q = await gateway.answer(endpoint, endpoint.query(request, caller.client, caller.group))
-            return await _decoded(q.nbytes, grpc_codec.write_response, endpoint.spec, request, q)
+            response = await _decoded(q.nbytes, grpc_codec.write_response, endpoint.spec, request, q)
+            return await _decoded(q.nbytes, response.SerializeToString)
     except Exception as error:
         if not reached:
             gateway.record_rejection(model, caller.client, error)
@@ -240,31 +220,13 @@ async def _decoded(size: int, function: Callable[..., Any], *arguments: Any) -> 
     return await asyncio.to_thread(function, *arguments) if size > PIECE else function(*arguments)
 
 
-def key_of(details: Any) -> str:
+def key_of(incoming: IncomingCall) -> str:
     """Return the API key in a call's metadata `authorization: Bearer KEY`; "" where there is none.
 
     Raises:
         BadInput: There is more than one: others on the way may read the other.
     """
-    keys = [value for name, value in details.invocation_metadata or () if name == "authorization"]
+    keys = [value for name, value in incoming.fields if name == b"authorization"]
     if len(keys) > 1:
         raise BadInput("more than one authorization", "one", "send the right one")
-    sent = keys[0] if keys else ""
-    return bearer_key(sent.encode() if isinstance(sent, str) else sent)
-
-
-def _headers(details: Any) -> Iterator[tuple[bytes, bytes]]:
-    """Yield a call's metadata as headers."""
-    for name, value in details.invocation_metadata or ():
-        yield name.encode(), value.encode() if isinstance(value, str) else value
-
-
-def address_of(context: Any) -> str:
-    """Return the address of a call's client, from a peer like ipv4:127.0.0.1:5000 or ipv6:%5B::1%5D:5000."""
-    return unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
-
-
-def error_status(error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, Any], ...]]:
-    """Return the code, the line and the trailing metadata that stand for an error, after logging it."""
-    error_responses.logged(error)
-    return grpc_codec.encode_error(error, error_responses.reason(error))
+    return bearer_key(keys[0] if keys else b"")

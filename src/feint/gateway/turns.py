@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import time
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import Context
@@ -12,7 +11,6 @@ T = TypeVar("T")
 
 
 QUIET = 5  # turns of the loop in which nobody comes, 0.5 µs each: grpc.aio begins a call up to four after a message
-FRESH = 0.001  # seconds after the name of a call within which its message is there, where it was sent with it
 LONGEST = 0.005  # seconds for which the first one waits at most, however many come
 
 
@@ -51,57 +49,6 @@ class Turn:
         self._together, self._count = self._count > 1, 0
         if waits:
             self._over()
-
-
-class Gathering:
-    """Gathers what arrives one after the other, so that it goes on in one turn of the event loop.
-
-    What has begun to arrive is waited for during its first `FRESH` seconds: what is slow delays others no longer. Where
-    nothing has begun, nor begins within `QUIET` turns of the loop, nothing waits, and nothing longer than `LONGEST`.
-    """
-
-    def __init__(self) -> None:
-        self._coming = dict[object, float]()  # when each began, the last one last
-        self._gathered, self._until = asyncio.Event(), 0.0
-        self._timer: asyncio.TimerHandle | None = None  # where somebody waits
-
-    async def __call__(self, arriving: Awaitable[T]) -> T:
-        """Return what arrives, together with what else has begun to."""
-        one = object()
-        self._coming[one] = time.monotonic()
-        try:
-            arrived = await arriving
-        finally:
-            del self._coming[one]
-        for _ in range(QUIET):
-            if self._expects():
-                if self._timer is None:
-                    self._until = time.monotonic() + LONGEST
-                    self._timer = asyncio.get_running_loop().call_later(FRESH, self._look)
-                await self._gathered.wait()
-                return arrived
-            await asyncio.sleep(0)
-        if self._timer is not None:
-            self._go_on()
-        return arrived
-
-    def _expects(self) -> bool:
-        """Return whether anything has begun so late that it may arrive at once."""
-        return bool(self._coming) and time.monotonic() - next(reversed(self._coming.values())) < FRESH
-
-    def _look(self) -> None:
-        """Look whether what waits still expects others."""
-        if self._expects() and time.monotonic() < self._until:
-            self._timer = asyncio.get_running_loop().call_later(FRESH, self._look)
-        else:
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """Let go all that wait."""
-        assert self._timer is not None
-        self._timer.cancel()
-        self._gathered.set()
-        self._gathered, self._timer = asyncio.Event(), None
 
 
 class TurnQueue(Generic[T]):
@@ -152,34 +99,6 @@ class TurnQueue(Generic[T]):
         for done in results:
             if not done.done():
                 done.set_result(None)
-
-
-async def run_to_end(work: Coroutine[Any, Any, T], on_leave: Callable[[], None]) -> T:
-    """Return the result of work, or raise its error, although whoever waits is cancelled meanwhile.
-
-    Args:
-        work: The work, which becomes a task of its own.
-        on_leave: Called where whoever waits is cancelled.
-
-    Returns:
-        Its result.
-
-    Raises:
-        CancelledError: The work was cancelled itself, as the loop ends.
-    """
-    task = asyncio.get_running_loop().create_task(work)
-    try:
-        while True:
-            try:
-                return await asyncio.shield(task)
-            except asyncio.CancelledError:
-                waiting = asyncio.current_task()
-                if waiting is None or task.cancelled():
-                    raise
-                waiting.uncancel()
-                on_leave()
-    finally:
-        del task  # raised, its error holds this frame, which would hold it
 
 
 class Late(TimeoutError):

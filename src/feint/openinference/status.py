@@ -52,7 +52,7 @@ ERROR_STATUSES: dict[type[BaseException], ErrorStatus] = {
     BadInput: ErrorStatus(400, "INVALID_ARGUMENT"),
     UnknownName: ErrorStatus(404, "NOT_FOUND"),
     TooSlow: ErrorStatus(408, "DEADLINE_EXCEEDED"),
-    Compressed: ErrorStatus(415, "INVALID_ARGUMENT"),
+    Compressed: ErrorStatus(415, "UNIMPLEMENTED"),
     TooLarge: ErrorStatus(413, "INVALID_ARGUMENT"),
     NoKey: ErrorStatus(401, "UNAUTHENTICATED"),
     NoRole: ErrorStatus(403, "PERMISSION_DENIED"),

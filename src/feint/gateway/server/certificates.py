@@ -5,8 +5,6 @@ import math
 import ssl
 from dataclasses import dataclass
 
-import grpc
-
 from feint.errors import MissingData
 from feint.gateway.secrets import NO_PASSPHRASE
 from feint.gateway.settings import ServerSettings
@@ -20,13 +18,13 @@ class Certificate:
     """Certificate of the server with its key.
 
     Attributes:
-        context: TLS of HTTP.
-        pair: The same for gRPC.
+        http: TLS of HTTP.
+        rpc: TLS of gRPC, whose clients want to be told that HTTP/2 is spoken.
         expires: When it expires, in seconds since the epoch; NaN where no client takes it, whatever its date.
     """
 
-    context: ssl.SSLContext
-    pair: grpc.ServerCertificateConfiguration
+    http: ssl.SSLContext
+    rpc: ssl.SSLContext
     expires: float
 
 
@@ -34,18 +32,19 @@ def read_certificate(server: ServerSettings) -> Certificate | None:
     """Read the server's certificate, if it has one; raise `MissingData`."""
     if server.tls_cert is None or server.tls_key is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    http, rpc = (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for _ in range(2))
+    rpc.set_alpn_protocols(["h2"])
     try:
-        context.load_cert_chain(server.tls_cert, server.tls_key, password=NO_PASSPHRASE)
+        for context in (http, rpc):
+            context.load_cert_chain(server.tls_cert, server.tls_key, password=NO_PASSPHRASE)
         chain = server.tls_cert.read_bytes()
-        pair = grpc.ssl_server_certificate_configuration([(server.tls_key.read_bytes(), chain)])
     except (OSError, ssl.SSLError) as error:
         raise MissingData(
             f"{server.tls_cert.name} and {server.tls_key.name} ({error.strerror or type(error).__name__})",
             "a certificate and its key, in PEM and without passphrase",
             "check both",
         ) from error
-    return Certificate(context, pair, _expiry(context, chain.decode("latin-1")))
+    return Certificate(http, rpc, _expiry(http, chain.decode("latin-1")))
 
 
 def _expiry(context: ssl.SSLContext, chain: str) -> float:

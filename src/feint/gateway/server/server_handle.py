@@ -8,6 +8,7 @@ import math
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 import uvicorn
@@ -107,9 +108,7 @@ class RunningServer:
     async def _start_rest(self, most: int) -> None:
         listener = bind(self._at.host, 0 if self._any else self._at.rest_port, shared=self._shared)
         self.rest_port = listener.getsockname()[1]
-        context = self._certificate and self._certificate.context
-        if context is not None:  # whoever connects is shown the certificate of the last reload
-            context.sni_callback = self._show_certificate
+        context = self._tls(attrgetter("http"))
         config = uvicorn.Config(
             routes.app(self.gateway, routes=self._routes()), ws="none", lifespan="off",
             http=functools.partial(  # pyright: ignore[reportArgumentType]
@@ -126,7 +125,8 @@ class RunningServer:
             await asyncio.sleep(0.005)
 
     async def _start_rpc(self, most: int) -> None:
-        self._rpc = RpcServer(self.gateway, self._at, self._certificate, most=most, shared=self._shared)
+        context = self._tls(attrgetter("rpc"))
+        self._rpc = RpcServer(self.gateway, self._at, context, most=most, shared=self._shared)
         self.grpc_port = await self._rpc.start(0 if self._any else self._at.grpc_port)
 
     def stop(self) -> None:
@@ -208,13 +208,12 @@ class RunningServer:
         """Serve `fresh`, and return what was served until now."""
         if waiting := _not_taken(self._started, fresh.settings):
             log.warning("changed, but not taken until a restart: %s", ", ".join(waiting))
-        self._renew(fresh.certificate)
+        if fresh.certificate is not None and self._certificate is not None:  # whether there is one waits for a restart
+            self._certificate = fresh.certificate
         old, self.opened = self.opened, fresh
         old.unwatch()
         gateway = self.gateway
         gateway.replace(fresh.gateway)
-        if self._rpc is not None:
-            self._rpc.check_limit()
         fresh.gateway = gateway
         self._observe(fresh)
         fresh.progress()
@@ -224,18 +223,18 @@ class RunningServer:
         self._note("settings taken", models=[*gateway.endpoints])
         return old
 
-    def _renew(self, certificate: Certificate | None) -> None:
-        """Show clients another certificate; whether there is one at all changes with a restart alone."""
-        if certificate is None or self._certificate is None:
-            return
-        self._certificate = certificate
-        if self._rpc is not None:
-            self._rpc.renew(certificate)
+    def _tls(self, of: Callable[[Certificate], ssl.SSLContext]) -> ssl.SSLContext | None:
+        """Return the TLS of a protocol, if any: whoever connects is shown the certificate of the last reload."""
+        if self._certificate is None:
+            return None
 
-    def _show_certificate(self, connection: ssl.SSLObject, name: str | None, first: ssl.SSLContext) -> None:
-        """Show a client who connects the certificate."""
-        assert self._certificate is not None
-        connection.context = self._certificate.context
+        def show(connection: ssl.SSLObject, name: str | None, first: ssl.SSLContext) -> None:
+            assert self._certificate is not None
+            connection.context = of(self._certificate)
+
+        context = of(self._certificate)
+        context.sni_callback = show
+        return context
 
 
 def _not_taken(started: Settings, fresh: Settings) -> list[str]:

@@ -24,7 +24,6 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 STATUS = {kind.__name__: status.http for kind, status in ERROR_STATUSES.items()} | {"": 200}
 LEVEL_OF = {"answered": logging.DEBUG, "refused": logging.INFO, "cancelled": logging.INFO}
 OUTCOMES = {"answered": "success", "refused": "failure", "cancelled": "unknown", "failed": "failure"}
-ENDED = "ExecuteBatchError raised in core by servicer"  # of grpc.aio: a client's deadline was over, which is no error
 BEGINNING = 60  # characters of a message by which it is one of a kind
 
 
@@ -147,8 +146,7 @@ class Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
-        level = "info" if str(record.msg).startswith(ENDED) else record.levelname.lower()
-        self._logs.say(level, redacted(_message(record)), record.created)
+        self._logs.say(record.levelname.lower(), redacted(_message(record)), record.created)
 
 
 def _message(record: logging.LogRecord) -> str:
