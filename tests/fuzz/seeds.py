@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import numpy as np
+from tests.support import http2
 
 from feint.openinference import proto
 
@@ -82,6 +83,18 @@ JSON: dict[str, list[tuple[Any, str, bytes]]] = {
     "answer_of_upstream": ANSWERS,
     "metadata_of_upstream": [(ABOUT, "", b""), (ABOUT, "-", b""), (ABOUT, "--", b"")],
 }  # fmt: skip
+CALL = http2.CONNECTION_BEGINS + http2.ACKNOWLEDGED + http2.call_begins("/x") + http2.begun_message(4, b"four")
+CALLS = (
+    http2.call_begins("/x", ("grpc-timeout", "1S"), stream=3) + http2.frame(http2.DATA, 1, 3, bytes(5))
+    + http2.frame(http2.RST_STREAM, 0, 3, bytes(4)) + http2.frame(http2.PING, 0, 0, bytes(8))
+    + http2.frame(http2.WINDOW_UPDATE, 0, 0, b"\0\0\1\0") + http2.frame(99, 0, 0, b"unknown")
+)  # fmt: skip
+CALL = http2.CONNECTION_BEGINS + http2.ACKNOWLEDGED + http2.call_begins("/x") + http2.begun_message(4, b"four")
+CALLS = (
+    http2.call_begins("/x", ("grpc-timeout", "1S"), stream=3) + http2.frame(http2.DATA, 1, 3, bytes(5))
+    + http2.frame(http2.RST_STREAM, 0, 3, bytes(4)) + http2.frame(http2.PING, 0, 0, bytes(8))
+    + http2.frame(http2.WINDOW_UPDATE, 0, 0, b"\0\0\1\0") + http2.frame(99, 0, 0, b"unknown")
+)  # fmt: skip
 BYTES: dict[str, list[bytes]] = {
     "rpc_request": [request(), request(contents={"fp32_contents": X})],
     "long_message": [request(), request(contents={"fp32_contents": X}), levels()],
@@ -94,4 +107,5 @@ BYTES: dict[str, list[bytes]] = {
     "message_of_upstream": [response(raw=True), response(raw=False)],
     "metadata_to_client": [json.dumps(ABOUT).encode()],
     "bytes_of_upstream": [b"\n" + HTTP, b"---\n" + CHUNKED, b"-----------\n" + HTTP],
+    "connection_of_grpc": [b"\n" + CALL, b"-----------\n" + CALL + CALLS, b"-" * 300 + b"\n" + CALL + CALLS],
 } | {name: [lined(*document) for document in documents] for name, documents in JSON.items()}

@@ -3,6 +3,7 @@
 Each returns whether the bytes were accepted. Anything that it raises, an AssertionError too, is a finding.
 """
 
+import asyncio
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -11,11 +12,14 @@ from unittest.mock import patch
 import httptools
 import numpy as np
 from google.protobuf.message import DecodeError
+from h2.exceptions import H2Error, ProtocolError
 
 from feint.client import remote_service
 from feint.errors import BadInput, Failed, FeintError
 from feint.gateway.backends import upstream
 from feint.gateway.backends.http import Reply, Stale, _PooledConnection
+from feint.gateway.server.rpc_call import StreamedCall
+from feint.gateway.server.rpc_connection import RpcConnection
 from feint.gateway.settings import UpstreamSettings
 from feint.openinference import grpc_codec, json_client_codec, long_lists, long_messages, proto, tensors
 from feint.openinference.json_codec import DecodedRequest, RequestCodec
@@ -262,6 +266,72 @@ class _Future:
         self.error = error
 
 
+class _Client:
+    """The transport of a client, who reads what comes."""
+
+    def __init__(self) -> None:
+        self.closed = self.paused = False
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def get_extra_info(self, name: str) -> Any:
+        return ("127.0.0.1", 1) if name == "peername" else None
+
+    def write(self, data: bytes) -> None:
+        assert not self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+
+LIBRARY = {error.__name__ for error in (*H2Error.__subclasses__(), *ProtocolError.__subclasses__(), ProtocolError)}
+LIBRARY |= {"header fields that are too large", "settings that there are not"}
+
+
+def connection_of_grpc(data: bytes) -> bool:
+    """What comes over a connection of gRPC; the first line says in which pieces. It is taken if a call is answered."""
+    choice, body = header(data)
+    return asyncio.run(_connection_of_grpc(body, 1 + len(choice)))
+
+
+async def _connection_of_grpc(body: bytes, size: int) -> bool:
+    answered, refused, client = [], [], _Client()
+
+    async def answer(call: StreamedCall) -> None:
+        answered.append(await call.message(1000, 1.0))
+        await call.send(b"answer")
+
+    connection = RpcConnection(answer, set(), most=1, arrive=1.0)
+    refuse = connection.refuse
+    with patch.object(connection, "refuse", lambda wrong: refused.append(wrong) or refuse(wrong)):
+        connection.connection_made(client)
+        for start in range(0, len(body), size):
+            if not client.closed:
+                connection.data_received(body[start : start + size])
+            await asyncio.sleep(0)
+        while client.paused and not client.closed:
+            await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    calls = connection.calls
+    connection.connection_lost(None)
+    if calls:
+        await asyncio.wait(calls, timeout=1.0)
+    assert all(call.done() for call in calls)
+    assert {*refused} <= LIBRARY, refused
+    assert all(len(message) <= 1000 for message in answered)
+    return bool(answered)
+
+
 def _behind() -> Any:
     model = upstream.UpstreamModel.__new__(upstream.UpstreamModel)
     model.at, model._spec = PLACES[0], MODEL
@@ -281,6 +351,6 @@ ALL = {
     for target in (
         rest_request, rpc_request, long_body, long_message, tensor_in_json, tensor_in_bytes, answer_to_client,
         message_to_client, metadata_to_client, failure_to_client, answer_of_upstream, message_of_upstream,
-        metadata_of_upstream, bytes_of_upstream,
+        metadata_of_upstream, bytes_of_upstream, connection_of_grpc,
     )
 }  # fmt: skip

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 
-DATA, HEADERS, SETTINGS, GOAWAY = 0, 1, 4, 7
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 ACK, END_HEADERS = 1, 4
 
 
@@ -31,9 +31,9 @@ STORED = b"\x40\x01b\x7f\xa1\x1e" + b"v" * 4000  # a header that enters the tabl
 AGAIN = b"\xbe"  # the same one (6.1): a byte for 4,000
 
 
-def begun_message(size: int, part: bytes) -> bytes:
-    """The beginning of a message of `size` bytes on stream 1."""
-    return frame(DATA, 0, 1, struct.pack(">BI", 0, size) + part)
+def begun_message(size: int, part: bytes, stream: int = 1) -> bytes:
+    """The beginning of a message of `size` bytes."""
+    return frame(DATA, 0, stream, struct.pack(">BI", 0, size) + part)
 
 
 def frames_of(connection: socket.socket) -> Iterator[tuple[int, bytes]]:

@@ -183,7 +183,7 @@ class RpcConnection(H2Protocol, AbstractHandler):
 
     def refuse(self, wrong: str) -> None:
         """End the connection at once, of a client that is no client."""
-        log.warning("a connection over gRPC is ended: %s", wrong)
+        log.info("a connection over gRPC is ended: %s", wrong)
         if not self._transport.is_closing():
             self._transport.write(self._h2.data_to_send())  # perhaps the reason
             self._end()
