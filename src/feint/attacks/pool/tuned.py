@@ -200,7 +200,7 @@ class _Trials:
         return other if gains.sum() > gains.square().sum().sqrt() else best
 
     def _score(self, choice: Choice) -> Tensor:
-        """Return 1 for each input set aside (n,) to which a short training by `choice` gives the returned label, or 0."""
+        """Return (n,) whether a short training by `choice` gives the returned label of each input set aside, 1 or 0."""
         if choice not in self._scores:
             short = shortened(choice.training, self._tuned.trial, len(self._x))
             targets = sharpened(self._p, choice.temperature)
