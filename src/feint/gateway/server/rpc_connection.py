@@ -129,7 +129,7 @@ class RpcConnection(H2Protocol, AbstractHandler):
 
     def data_received(self, data: bytes) -> None:
         self._rest += data
-        if not self._busy:
+        if not self._busy and self._unread is None:
             self._take()
 
     def _take(self) -> None:
@@ -154,16 +154,12 @@ class RpcConnection(H2Protocol, AbstractHandler):
             self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        """Take in what was left for the sake of others."""
+        """Take in what was left for the sake of others, or as the client did not read, and read from it again."""
         self._busy = False
-        if not self._transport.is_closing():
+        if self._unread is None and not self._transport.is_closing():
             self._take()
-            self._read_on()
-
-    def _read_on(self) -> None:
-        """Read from the client again, unless it does not read, or has sent more than is taken in at once."""
-        if not self._busy and self._unread is None and not self._transport.is_closing():
-            self._transport.resume_reading()
+            if not self._busy and not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def _feed(self, data: bytes) -> None:
         """Take in bytes of whole frames, or parts of one."""
@@ -254,7 +250,8 @@ class RpcConnection(H2Protocol, AbstractHandler):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._read()
-        self._read_on()
+        if not self._busy:
+            self._go_on()
 
     def _read(self) -> None:
         """Note that the client reads."""
