@@ -129,13 +129,14 @@ def test_who_does_not_acknowledge_the_limits_of_grpc_is_hung_up_on(tmp_path):
         assert_hung_up_on(silent)
 
 
-def test_who_begins_no_handshake_of_grpc_is_hung_up_on(tmp_path):
-    """It was open for two minutes."""
+@pytest.mark.parametrize("port", ["rest_port", "grpc_port"])
+def test_who_begins_no_handshake_of_tls_is_hung_up_on(tmp_path, port):
+    """It was open for a minute over HTTP, and for two over gRPC."""
     certificate(tmp_path)
     files = {"tls_cert": tmp_path / "cert.pem", "tls_key": tmp_path / "key.pem"}
     with (
         served(tmp_path, arrive=0.2, **files) as server,
-        socket.create_connection(("127.0.0.1", server.grpc_port)) as silent,
+        socket.create_connection(("127.0.0.1", getattr(server, port))) as silent,
     ):
         assert_hung_up_on(silent)
 

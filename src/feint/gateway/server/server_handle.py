@@ -5,6 +5,7 @@ import contextlib
 import functools
 import logging
 import math
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import fields
@@ -36,11 +37,33 @@ TAKEN = {"server": ("max_body", "max_batch", "max_in_flight", "answer"), "operat
 
 
 class QuietServer(uvicorn.Server):
-    """uvicorn without its signal handlers: it would stop at the first one before a load balancer knew."""
+    """uvicorn without its signal handlers: it would stop at the first one before a load balancer knew.
+
+    Args:
+        config: Its settings.
+        arrive: Seconds within which a handshake of TLS is done: uvicorn waits for a minute.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, arrive: float) -> None:
+        super().__init__(config)
+        self._arrive = arrive
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on sockets."""
+        config, loop = self.config, asyncio.get_running_loop()
+        connection = functools.partial(config.http_protocol_class, config, self.server_state, {})
+        limit = self._arrive if config.ssl else None
+        self.servers = [
+            await loop.create_server(
+                connection, sock=listener, ssl=config.ssl, ssl_handshake_timeout=limit, backlog=config.backlog
+            )
+            for listener in sockets or ()
+        ]
+        self.started = True
 
 
 class RunningServer:
@@ -119,7 +142,7 @@ class RunningServer:
             log_config=None, access_log=False, server_header=False, proxy_headers=False,
             timeout_graceful_shutdown=int(self._at.stop) or 1,
         )  # fmt: skip
-        self._rest = QuietServer(config)
+        self._rest = QuietServer(config, arrive=self._at.arrive)
         self._serving = asyncio.ensure_future(self._rest.serve([listener]))
         while not self._rest.started and not self._serving.done():
             await asyncio.sleep(0.005)
