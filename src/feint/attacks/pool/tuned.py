@@ -58,10 +58,8 @@ class Tuned(Attack):
 
     each beside the value that is best so far, starting from `training` as it is and T = 1. The score of a trial is how
     often its label is the returned one on the answers set aside, which can be compared across temperatures. A candidate
-    must score more to win, by more than a standard error of the difference: of nine that are no better some score more
-    by chance, and what they do to the whole training is not chance alone. Answers too few to set one aside change
-    nothing either, and a training that diverges scores nothing. Last, the choice is trained on all answers; if that
-    diverges, with a tenth of the rate.
+    must score more to win: ties change nothing, and neither do answers too few to set one aside. A training that
+    diverges scores nothing. Last, the choice is trained on all answers; if that diverges, with a tenth of the rate.
 
     With the defaults that costs 1 + 0.3 × 9 trainings of KnockoffNets, fewer where a candidate repeats an earlier one.
     Where answers are few, trials take up to 200 steps, since short ones decide nothing (3 epochs of 6 steps left the
@@ -190,17 +188,16 @@ class _Trials:
     ) -> None:
         self._tuned, self._x, self._p, self._held_out, self._labels = tuned, x, p, held_out, labels
         self._seed, self._progress = seed, progress
-        self._scores: dict[Choice, Tensor] = {}
+        self._scores: dict[Choice, int] = {}
 
     def better(self, best: Choice, other: Choice) -> Choice:
-        """Return `other` if it scores more than `best` by more than a standard error of the difference, else `best`."""
+        """Return `other` if it scores more than `best`, else `best`."""
         if other == best or _same_targets(self._p, best, other):
             return best
-        gains = self._score(other) - self._score(best)  # each -1, 0 or 1: the squares' sum is the sum's variance
-        return other if gains.sum() > gains.square().sum().sqrt() else best
+        return other if self._score(other) > self._score(best) else best
 
-    def _score(self, choice: Choice) -> Tensor:
-        """Return (n,) whether a short training by `choice` gives the returned label of each input set aside, 1 or 0."""
+    def _score(self, choice: Choice) -> int:
+        """Return for how many of the inputs set aside a short training by `choice` gives the returned label."""
         if choice not in self._scores:
             short = shortened(choice.training, self._tuned.trial, len(self._x))
             targets = sharpened(self._p, choice.temperature)
@@ -209,9 +206,9 @@ class _Trials:
                     choice.network, self._x, targets, short, pool=self._tuned.pool, seed=self._seed,
                     progress=self._progress,
                 )  # fmt: skip
-                self._scores[choice] = (logits(model, self._held_out).argmax(-1) == self._labels).float()
+                self._scores[choice] = int((logits(model, self._held_out).argmax(-1) == self._labels).sum())
             except Diverged:
-                self._scores[choice] = torch.zeros(len(self._labels))
+                self._scores[choice] = -1
         return self._scores[choice]
 
 
