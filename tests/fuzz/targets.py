@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import grpc
 import httptools
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -307,8 +308,11 @@ async def _connection_of_grpc(body: bytes, size: int) -> bool:
     answered, refused, client = [], [], _Client()
 
     async def answer(call: StreamedCall) -> None:
-        answered.append(await call.message(1000, 1.0))
-        await call.send(b"answer")
+        try:
+            answered.append(await call.message(1000, 1.0))
+            await call.send(b"answer")
+        except BadInput as error:
+            await call.fail(grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
     connection = RpcConnection(answer, set(), most=1, arrive=1.0)
     refuse = connection.refuse
