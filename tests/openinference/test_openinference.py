@@ -215,3 +215,14 @@ def test_metadata_name_the_batch_as_they_like(batch):
     metadata = {"inputs": [tensor], "outputs": [{"name": "p", "datatype": None, "shape": [batch, 3]}]}
     spec = spec_from_metadata("toy", metadata)
     assert (spec.domain, spec.output, spec.classes, spec.inputs) == (MODEL.domain, "p", 3, MODEL.inputs)
+
+
+@pytest.mark.parametrize("first", ["[[0.5]", "[0.5]"])
+def test_a_long_list_that_another_one_replaces_is_refused(first):
+    """It had been cut out, so that nobody looked whether it is a list: the first one is none."""
+    values = [0.25] * 1200
+    model = ModelSpec("toy", Pixels((1, 30, 40)), "p", 3, (Tensor("pixels", "FP32", (1, 30, 40)),))
+    first = first.replace("0.5", "0.5," * 1200 + "0.5")
+    tensor = f'{{"name":"pixels","shape":[1,1,30,40],"datatype":"FP32","data":{first},"data":{values}}}'
+    with pytest.raises(BadInput, match="twice in an input"):
+        RequestCodec(model, max_batch=4, max_body=2**26).read(f'{{"inputs":[{tensor}]}}'.encode(), "")

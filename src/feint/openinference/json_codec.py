@@ -253,17 +253,20 @@ def _inputs(form: RequestForm, rest: memoryview, lists: Mapping[bytes, memoryvie
     if len(form.places) == len(form.inputs):
         source = rest.tobytes() if form.layout.by_column else rest  # a part of bytes is cut out in half the time
         return form.layout.from_raw([source[place] for place in form.places])
-    arrays, places = [], iter(form.places)
+    arrays, places, taken = [], iter(form.places), 0
     for tensor, kind in zip(form.inputs, form.layout.datatypes, strict=True):
         if not _present(tensor.data):
             arrays.append(tensors.from_raw(rest[next(places)], kind, tensor.shape))
             continue
         data = memoryview(tensor.data)
-        data = lists.get(data.tobytes(), data) if lists and len(data) < long_lists.LONG else data
+        if lists and len(data) < long_lists.LONG and (cut := lists.get(data.tobytes())) is not None:
+            data, taken = cut, taken + 1
         try:
             arrays.append(tensors.from_json(data, kind, tensor.shape))
         except BadInput as error:
             raise error.with_context(f"the input {tensor.name!r}") from error
+    if taken < len(lists):  # nothing has looked whether it is a list at all
+        raise BadInput("data that are twice in an input, or in none", "one list for each input", "see the protocol")
     return form.layout.from_arrays(arrays)
 
 
