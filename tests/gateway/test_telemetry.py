@@ -244,6 +244,18 @@ class Line:
         return [json.loads(it) for it in self.to.getvalue().split("\n")[:-1]]
 
 
+@pytest.mark.parametrize(
+    ("outcome", "reason", "status"),
+    [("answered", "", 200), ("answered", "StoreLost", 200), ("refused", "OverBudget", 429), ("failed", "Failed", 500),
+     ("cancelled", "ClientGone", 499)],
+)  # fmt: skip
+def test_the_status_of_a_log_line(outcome, reason, status):
+    """Who goes away is no failure of this side: it was logged as 500."""
+    line = Line()
+    Logs("debug", to=line.to)(record("bob", outcome, reason))
+    assert [said["http"]["response"]["status_code"] for said in line.said] == [status]
+
+
 def test_a_log_line_has_the_fields_of_the_elastic_common_schema():
     line = Line()
     logs = Logs("info", version="1.2", to=line.to)

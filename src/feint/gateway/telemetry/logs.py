@@ -21,7 +21,8 @@ from feint.openinference.status import ERROR_STATUSES
 ECS = "8.11"
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 # The status of HTTP; gRPC has other codes for the same reasons.
-STATUS = {kind.__name__: status.http for kind, status in ERROR_STATUSES.items()} | {"": 200}
+STATUS = {kind.__name__: status.http for kind, status in ERROR_STATUSES.items()}
+STATUS_OF = {"answered": 200, "cancelled": 499}  # of a client who has gone, as nginx has it: 5xx is of this side
 LEVEL_OF = {"answered": logging.DEBUG, "refused": logging.INFO, "cancelled": logging.INFO}
 OUTCOMES = {"answered": "success", "refused": "failure", "cancelled": "unknown", "failed": "failure"}
 BEGINNING = 60  # characters of a message by which it is one of a kind
@@ -69,7 +70,7 @@ class Logs:
         if record.context.key:
             feint["key"] = record.context.key
         values = origin(record.context)
-        status = 200 if record.outcome == "answered" else STATUS.get(record.reason, 500)
+        status = STATUS_OF.get(record.outcome) or STATUS.get(record.reason, 500)
         values["http"] = values.get("http", {}) | {"response": {"status_code": status}}
         if record.client:
             values["user"] = {"name": record.client}
