@@ -159,7 +159,7 @@ def test_files_before_a_known_head_may_be_gone(path):
     heads = filled(path, 2)
     path.unlink()
     heads += filled(path, 2)
-    assert verify([path], key=KEY, heads=heads).first == 2
+    assert verify([path], key=KEY, heads=heads, first=2).first == 2
     with pytest.raises(DamagedFile, match="entries from number 2"):
         verify([path], key=KEY, heads=heads[-1:])
 

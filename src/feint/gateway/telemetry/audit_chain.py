@@ -144,17 +144,25 @@ class Chain:
 
     Args:
         key: The operator's key.
-        heads: Heads that are known from elsewhere; those of another log do not count.
+        heads: Heads of the log that are known from elsewhere.
+        log: Name of the log; "" where no head tells it.
+        first: Number of the first entry.
 
     Attributes:
         first: Number of the first entry.
         head: The last entry so far.
         torn: Number of lines that were torn by a full disk or a lost machine, each of which the next entry attests.
+
+    Raises:
+        DamagedFile: Two of the heads have one number, so that the log was begun anew.
     """
 
-    def __init__(self, key: str, heads: Sequence[Head]) -> None:
-        self._key, self._heads, self._known = key, heads, dict[int, str]()
-        self.first, self.head, self.torn, self._piece = 0, Head(""), 0, b""
+    def __init__(self, key: str, heads: Sequence[Head], *, log: str = "", first: int = 0) -> None:
+        self._key, self._log, self._known = key, log, dict[int, str]()
+        self.first, self.head, self.torn, self._piece = first, Head(""), 0, b""
+        for head in heads:
+            if self._known.setdefault(head.number, head.hash) != head.hash:
+                raise _broken(f"two heads with the number {head.number}")
 
     def read(self, path: Path) -> None:
         """Check one more file; raise `DamagedFile`."""
@@ -184,51 +192,58 @@ class Chain:
     def _begin(self, entry: AuditEntry) -> None:
         """Take the head before the first entry, which is none, or one that is known."""
         log, number = entry.values.get("log", ""), entry.values.get("number", 0)
-        for head in self._heads:
-            if head.log in ("", log) and self._known.setdefault(head.number, head.hash) != head.hash:
-                raise _broken(f"two heads with the number {head.number}")
-        if not self._known:
-            raise BadInput(f"no head of {log}", "one at least", "name the shipped log of the gateway that wrote it")
-        self.first = number
-        if number:
-            before = self._known.get(number - 1)
-            if before is None:
-                raise _broken(f"entries from number {number}, and no head {number - 1} that is known")
-            self.head = Head(log, number - 1, before)
-        else:
-            self.head = Head(log)
+        if log != (self._log or log):
+            got = f"no head of {log}, but of {self._log}"
+            raise BadInput(got, "one at least", "name the shipped log of the gateway that wrote it")
+        if number != self.first:
+            got, remedy = f"entries from number {number}", f"if you removed older files yourself: --first {number}"
+            raise DamagedFile(got, f"those from number {self.first}", remedy)
+        before = self._known.get(number - 1, "")
+        if number and not before:
+            raise _broken(f"entries from number {number}, and no head {number - 1} that is known")
+        self.head = Head(log, number - 1, before)
 
     def end(self) -> None:
         """Check that nothing is missing at the end; raise `DamagedFile`."""
-        last = max(self._known or {head.number: "" for head in self._heads}, default=-1)
+        last = max(self._known)
         if self._piece:
             raise _broken("a torn line at the end")
         if self.head.number < last:
             raise _broken(f"entries up to number {self.head.number}, where number {last} was written")
 
 
-def verify(paths: Iterable[Path | str], *, key: str, heads: Sequence[Head]) -> Chain:
-    """Check the chain through some files, from its beginning, or from a known head, to the last of the known heads.
+def verify(paths: Iterable[Path | str], *, key: str, heads: Sequence[Head], log: str = "", first: int = 0) -> Chain:
+    """Check the chain through some files, from its first entry to the last of the known heads.
 
     An entry that was changed, moved, removed or inserted raises `DamagedFile`, which names the line.
 
     Args:
         paths: The files, the oldest first.
         key: The operator's key.
-        heads: Heads that are known from elsewhere, at least one.
+        heads: Heads that are known from elsewhere, at least one; those of another log do not count.
+        log: Name of the log; "" for the one that the heads name.
+        first: Number of the first entry, where older files were removed; the head before it has to be known.
 
     Returns:
         The chain.
 
     Raises:
-        BadInput: There is no key, or no head of this log: an end could have been cut away.
+        BadInput: There is no key, or no head of this log: an end could have been cut away. Or the heads are of several
+            logs, of which one could have been put in the place of another.
     """
     if not key:
         raise BadInput("no key", "the key of the audit log", "name its file: --key-file")
     if not heads:
         raise BadInput("no head from elsewhere", "at least one: entries at the end may be missing",
                        "name the shipped log (--shipped), or the head that was noted (--head)")  # fmt: skip
-    chain = Chain(key, heads)
+    logs = sorted({head.log for head in heads} - {""})
+    if not log and len(logs) > 1:
+        raise BadInput(f"heads of {len(logs)} logs", "the one that is checked", f"--log {' or --log '.join(logs)}")
+    log = log or "".join(logs)
+    known = [head for head in heads if head.log in ("", log)]
+    if not known:
+        raise BadInput(f"no head of {log}", "one at least", "name the shipped log of the gateway that wrote it")
+    chain = Chain(key, known, log=log, first=first)
     for path in map(Path, paths):
         chain.read(_opened(path, "an audit log"))
     chain.end()
