@@ -55,6 +55,11 @@ def solve(puzzle: Puzzle, *, salt: str = "") -> str:
     return f"{prefix}{next(filter(solves, count())):x}"
 
 
+def expiry(stamp: str) -> int:
+    """Return the time in seconds at which a stamp without a flaw expires."""
+    return int(stamp.split(":")[2])
+
+
 def flaw(stamp: str, puzzle: Puzzle, *, now: float) -> str:
     """Return the reason why the stamp does not solve the puzzle, or "" where it does.
 

@@ -146,6 +146,19 @@ def test_a_solved_puzzle_is_admitted_once(asked):
     rule.admit(replace(query, stamp=solve(puzzle), time=NOW + 1), account)  # another solution is new work
 
 
+@pytest.mark.parametrize("step", [10, 10**9])
+def test_a_stamp_is_good_once_whatever_the_clock_does(asked, step):
+    rule, query, account, puzzle = asked
+    stamped = replace(query, stamp=solve(puzzle))
+    rule.admit(stamped, account)
+    for n in range(1200):  # in the future, until what has expired by then is forgotten
+        later = replace(query, time=NOW + rule.lifetime + step, stamp="")
+        rule.admit(replace(later, stamp=solve(rule.puzzle(later, account), salt=f"{n}")), account)
+    with pytest.raises(ProofRequired, match="stale") as caught:
+        rule.admit(stamped, account)
+    rule.admit(replace(query, stamp=solve(caught.value.puzzle)), account)  # who works anew is admitted
+
+
 def test_every_flaw_has_its_own_reason(asked):
     rule, query, account, puzzle = asked
     stamp, other = solve(puzzle), replace(query, x=query.x.flip(0))

@@ -120,6 +120,21 @@ def test_a_replica_that_takes_no_writes_is_read(tmp_path, run_cli):
         assert (code, out) == (0, "budget: 2\nevidence: 0.5\nr: 2 rows\n")
 
 
+def test_a_token_that_is_forgotten_stays_used_after_a_reset(url, run_cli):
+    async def used(now: float, expires: float) -> bool:
+        session = LedgerSession(open_store(url, "toy"))
+        while True:
+            transaction = session.begin("ann")
+            first = transaction.once(f"{expires}", expires=expires, now=now)
+            if await session.commit(transaction):
+                await session.store.close()
+                return first
+
+    assert [asyncio.run(used(now, now + 9.0)) for now in (1.0, 9e9, 9e9 + 1, 9e9 + 2)] == [True] * 4
+    assert run_cli("ledger reset gateway.toml ann --model toy")[0] == 0
+    assert not asyncio.run(used(1.0, 10.0))
+
+
 def test_a_client_that_is_reset_begins_anew_and_uses_no_token_again(url, run_cli):
     asked(url)
     code, out, _ = run_cli("ledger reset gateway.toml ann --model toy")

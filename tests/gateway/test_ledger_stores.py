@@ -153,6 +153,37 @@ def test_a_token_is_used_once_whatever_a_draft_knew(commit):
     assert commit({CLIENT: part(4, 13.0, w=50.0)}).committed
 
 
+def test_a_used_token_stays_used_after_the_clock_went_past_its_expiry_and_back(url):
+    """Another client's tokens, and another model's in the same store, are entered at the later time as well."""
+
+    async def use(session: LedgerSession, client: str, token: str, *, expires: float, now: float) -> bool:
+        for _ in range(3):  # a conflict shows a token that is not known here
+            transaction = session.begin(client)
+            first = transaction.once(token, expires=expires, now=now)
+            if await session.commit(transaction):
+                return first
+        raise AssertionError("it conflicts again and again")
+
+    async def scene(name: str, store_url: str) -> tuple[bool, ...]:
+        stores = [open_store(store_url, name), open_store(store_url, f"{name} other")]
+        here, other = map(LedgerSession, stores)
+        assert await use(here, "ann", "stamp", expires=100.0, now=1.0)
+        for n in range(3):
+            assert await use(here, "bob", f"{n}", expires=9e9 + 1, now=9e9)
+            assert await use(other, "ann", f"{n}", expires=9e9 + 1, now=9e9)
+        unused = await use(LedgerSession(stores[0]), "ann", "stamp", expires=100.0, now=2.0)
+        for n in range(3):
+            assert await use(here, "ann", f"{n}", expires=9e9 + 1, now=9e9)
+        forgotten = await use(LedgerSession(stores[0]), "ann", "stamp", expires=100.0, now=2.0)
+        fresh_stamp = await use(here, "ann", "fresh", expires=9e9 + 100, now=2.0)
+        for store in stores:
+            await store.close()
+        return unused, forgotten, fresh_stamp
+
+    for store_url in ("memory:", url):
+        assert asyncio.run(scene(fresh(), store_url)) == (False, False, True)
+
+
 @pytest.mark.parametrize("name", [CLIENT, GROUP, SHARED])
 def test_an_addition_that_comes_out_otherwise_changes_no_account(commit, name):
     def added(done: bool) -> ChangeSet:

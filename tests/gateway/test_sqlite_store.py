@@ -237,6 +237,19 @@ def test_a_file_of_format_1_is_brought_up_to_date(path):
     assert in_a_store(path, add) == 3
 
 
+def test_a_file_gets_the_index_by_which_tokens_expire(path):
+    for _ in range(2):
+        with closing(sqlite3.connect(path)) as file:
+            if path.stat().st_size:  # as it was made earlier
+                file.executescript("DROP INDEX expiry; CREATE INDEX expiring ON tokens (expires)")
+        SqliteStore(path)
+    with closing(sqlite3.connect(path)) as file:
+        plan = file.execute("EXPLAIN QUERY PLAN SELECT * FROM tokens WHERE account = 1 AND expires <= 2").fetchall()
+        names = {name for (name,) in file.execute("SELECT name FROM sqlite_schema WHERE type = 'index'")}
+    assert "INDEX expiry (account=? AND expires<?)" in str(plan)
+    assert "expiring" not in names
+
+
 def test_a_folder_that_is_not_there_is_named_at_the_start(tmp_path):
     with pytest.raises(MissingData, match="mkdir -p"):
         open_store(f"sqlite:{tmp_path}/none/ledger.db")

@@ -49,6 +49,32 @@ def test_a_token_is_new_once_until_it_expires():
     assert len(account._used) < 2000  # the expired ones are forgotten
 
 
+def test_no_token_is_new_again_after_the_clock_went_past_its_expiry_and_back():
+    account = Account("a")
+    assert account.once("first", expires=100.0, now=0.0)
+    for i in range(1500):
+        assert account.once(f"{i}", expires=9e9 + 1, now=9e9)  # so many that what has expired is forgotten
+    assert "first" not in account._used
+    assert not account.once("first", expires=100.0, now=1.0)
+    assert account.token_time(1.0) == 9e9
+    assert account.once("new", expires=account.token_time(1.0) + 100, now=1.0)  # nobody is locked out
+
+
+def test_what_was_forgotten_stays_so_where_a_query_fails():
+    account = Account("a")
+    for i in range(1000):
+        assert account.once(f"{i}", expires=100.0, now=0.0)
+
+    def fail() -> None:
+        with undone_on_failure():
+            account.once("later", expires=9e9 + 1, now=9e9)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not any(account.once(f"{i}", expires=100.0, now=1.0) for i in range(1000))
+
+
 def test_rows_keep_their_order_and_their_bound():
     rows, sent = Rows(), torch.rand(50, 3)
     for part in sent.split(7):

@@ -15,6 +15,7 @@ from feint.gateway.stores import open_reader, open_store
 from feint.gateway.stores.base import LedgerReader, Store, snapshot_of
 from feint.gateway.telemetry.audit_chain import read_key
 from feint.gateway.telemetry.audit_log import AuditLog
+from feint.ledger import TOKEN_TIME
 
 Opened = TypeVar("Opened", Store, LedgerReader)
 
@@ -131,4 +132,5 @@ def enter(settings: Settings, action: str, by: str, **changed: str) -> None:
 
 def _cleared(account: Snapshot) -> ChangeSet:
     dropped = {name: (True, np.empty((0, 0), np.float32)) for name in account.rows}
-    return ChangeSet(account.version, rows=dropped, after=account.writer)
+    kept = {TOKEN_TIME: account.totals[TOKEN_TIME]} if TOKEN_TIME in account.totals else {}
+    return ChangeSet(account.version, kept, rows=dropped, after=account.writer)

@@ -90,7 +90,7 @@ class ChangeSet:
         totals: All totals afterwards.
         tokens: Tokens that must be new, with the time at which each expires.
         rows: Rows to append by name, after forgetting those before where the flag is True.
-        now: The time of the query.
+        now: The time of the query, or later by the account's `token_time`.
         added: The additions, in their order.
         after: The writer that the account must still have, beside its version.
         writer: Name of this commit, which no other one has.

@@ -112,8 +112,9 @@ class Transaction(Account):
         return super().take(names)
 
     def once(self, token: str, *, expires: float, now: float) -> bool:
-        self.looked, self._now = True, max(self._now, now)
-        if max(self.snapshot.used.get(token, now), self._fresh.get(token, now)) > now:
+        self.looked = True
+        now = self._now = self._raise_token_time(now)
+        if expires <= now or max(self.snapshot.used.get(token, now), self._fresh.get(token, now)) > now:
             return False
         self._fresh[token] = expires
         return True

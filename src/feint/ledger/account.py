@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from feint.query import Answer, Query
 
 Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+TOKEN_TIME = "token time"  # total: the latest time at which a token was used
 CLOCK_SLACK = 1.0  # seconds by which the clocks of replicas may differ, all of which follow their store's
 NOTHING: Mapping[str, float] = MappingProxyType({})
 
@@ -158,17 +159,41 @@ class Account:
                 now = self._totals[name]
                 self._totals[name] = before[name] if now == total else now - amounts.get(name, 0.0)
 
+    def token_time(self, now: float) -> float:
+        """Return the time by which tokens expire: `now`, or the latest at which one was used.
+
+        Where the clock was set back it stands still until the clock has caught up: a token that was forgotten, because
+        it had expired, stays expired. The expiry of a new token is counted from this time, so that none is refused.
+        """
+        return max(now, self.total(TOKEN_TIME))
+
     def once(self, token: str, *, expires: float, now: float) -> bool:
-        """Mark `token` as used until `expires`, in seconds as `now`; return whether this is its first use."""
+        """Mark a token as used.
+
+        Args:
+            token: The token.
+            expires: Time at which it expires and is forgotten, in seconds as `now`.
+            now: The time.
+
+        Returns:
+            Whether this is its first use. Of a token that has expired by `token_time` nobody knows.
+        """
         with self._lock:
+            now = self._raise_token_time(now)
             if len(self._used) >= self._full:  # rare enough that the search for expired tokens costs little a call
                 self._used = {token: until for token, until in self._used.items() if until > now}
                 self._full = max(1000, 2 * len(self._used))
-            first = self._used.get(token, -math.inf) <= now
+            first = expires > now >= self._used.get(token, -math.inf)
             if first:
                 self._used[token] = expires
                 undo_by(partial(self._forget, token))
             return first
+
+    def _raise_token_time(self, now: float) -> float:
+        """Raise the token time to `now` and return it; that is never undone, as what it made forgotten stays so."""
+        if now > (latest := self._totals.get(TOKEN_TIME, 0.0)):
+            self._totals[TOKEN_TIME] = now
+        return max(now, latest)
 
     def _forget(self, token: str) -> None:
         with self._lock:

@@ -9,7 +9,7 @@ import numpy as np
 from feint.defenses.access.privacy_cost import PrivacyCost
 from feint.errors import BadRecipe, ProofRequired, in_range
 from feint.fitting import FitContext, Fittable
-from feint.hashcash import SKEW, Puzzle, digest, flaw
+from feint.hashcash import Puzzle, digest, expiry, flaw
 from feint.ledger import Account
 from feint.pipeline import QueryLike
 
@@ -33,8 +33,8 @@ class ProofOfWork(Fittable):
     `least`.
 
     Stamps are HashCash with SHA-256 (`feint.hashcash`). They are bound to client and query, used once, and expire after
-    `lifetime` seconds. Answers stay exact, and attackers who can pay get them. `ProofRequired` is raised with the
-    puzzle.
+    `lifetime` seconds, by a time that never goes back (`Account.token_time`). Answers stay exact, and attackers who can
+    pay get them. `ProofRequired` is raised with the puzzle.
 
     Attributes:
         cost: The detector whose excess sets the price.
@@ -77,8 +77,9 @@ class ProofOfWork(Fittable):
         puzzle = self.puzzle(query, account)
         if not puzzle.bits:
             return
-        reason = flaw(query.stamp, puzzle, now=query.time)
-        if not reason and not account.once(query.stamp, expires=puzzle.expires + SKEW, now=query.time):
+        now = account.token_time(query.time)
+        reason = flaw(query.stamp, puzzle, now=now)
+        if not reason and not account.once(query.stamp, expires=expiry(query.stamp), now=now):
             reason = "a stamp that was used before"
         if reason:
             raise ProofRequired(
@@ -95,7 +96,7 @@ class ProofOfWork(Fittable):
             bits=self.bits(len(query), self.cost.excess(account.group)),
             client=digest(account.client.encode()),
             query=digest(repr((x.shape, str(x.dtype))).encode(), x.tobytes()),
-            expires=int(query.time) + self.lifetime,
+            expires=int(account.token_time(query.time)) + self.lifetime,
         )
 
     def bits(self, n: int, excess: float) -> int:

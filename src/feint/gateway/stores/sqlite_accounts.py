@@ -1,7 +1,7 @@
 """The accounts of a SQLite ledger within one transaction of SQLite: read once, changed, written once."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -28,8 +28,9 @@ USE = """
 INSERT INTO tokens VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET expires = excluded.expires WHERE tokens.expires <= ?
 """
 CLEAR = """
-DELETE FROM tokens WHERE (account, token) IN (SELECT account, token FROM tokens WHERE expires <= ? LIMIT ?)
-"""
+DELETE FROM tokens WHERE (account, token) IN
+(SELECT account, token FROM tokens WHERE account = ? AND expires <= ? LIMIT ?)
+"""  # of an account, by its own token time: by another's a token would be forgotten that a clock set back makes valid
 
 
 def erase(file: sqlite3.Connection, model: str, name: AccountName) -> bool:
@@ -78,7 +79,7 @@ class Accounts:
     def __init__(self, file: sqlite3.Connection, model: str) -> None:
         self._do, self._many, self._model = file.execute, file.executemany, model
         self._entries: dict[AccountName, Entry] = {}
-        self._tokens, self._now = 0, np.inf
+        self._tokens: dict[int, tuple[int, float]] = {}  # number of those entered, and when, by account
 
     def commit(
         self, changes: Mapping[AccountName, ChangeSet], packed: Mapping[AccountName, bytes]
@@ -113,8 +114,8 @@ class Accounts:
             if entry.changed
         ]
         self._many(CHANGE, changed)
-        if self._tokens:
-            self._do(CLEAR, (self._now, CLEARED * self._tokens))
+        for account, (count, now) in self._tokens.items():
+            self._do(CLEAR, (account, now, CLEARED * count))
         return LedgerMark(*self._do(MARK, (len(changed),)).fetchone())
 
     def _entry(self, name: AccountName) -> Entry:
@@ -124,7 +125,7 @@ class Accounts:
             entry = self._entries[name] = Entry(name, row)
         return entry
 
-    def _use(self, parts: Iterable[tuple[Entry, ChangeSet]]) -> bool:
+    def _use(self, parts: Sequence[tuple[Entry, ChangeSet]]) -> bool:
         """Enter the tokens of all accounts, unless one of them is in use: then none is."""
         entered = list[tuple[int, str]]()
         for entry, change in parts:
@@ -133,8 +134,9 @@ class Accounts:
                     self._many("DELETE FROM tokens WHERE account = ? AND token = ?", entered)
                     return False
                 entered.append((entry.id, token))
-                self._now = min(self._now, change.now)
-        self._tokens += len(entered)
+        for entry, change in parts:
+            if change.tokens:
+                self._tokens[entry.id] = self._tokens.get(entry.id, (0, 0.0))[0] + len(change.tokens), change.now
         return True
 
     def _used(self, account: Entry, tokens: Iterable[str]) -> dict[str, float]:

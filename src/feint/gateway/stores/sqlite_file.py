@@ -17,7 +17,6 @@ CREATE TABLE accounts (id INTEGER PRIMARY KEY, model TEXT NOT NULL, kind TEXT NO
 OTHERS = """
 CREATE TABLE tokens (account INTEGER NOT NULL, token TEXT NOT NULL, expires REAL NOT NULL,
                      PRIMARY KEY (account, token)) STRICT, WITHOUT ROWID;
-CREATE INDEX expiring ON tokens (expires);
 CREATE TABLE rows (id INTEGER PRIMARY KEY, account INTEGER NOT NULL, name TEXT NOT NULL, width INTEGER NOT NULL,
                    numbers BLOB NOT NULL) STRICT;
 CREATE INDEX named ON rows (account, name);
@@ -26,6 +25,10 @@ LEDGER = """
 CREATE TABLE ledger (id TEXT NOT NULL, commits INTEGER NOT NULL, erased INTEGER NOT NULL) STRICT;
 INSERT INTO ledger VALUES (lower(hex(randomblob(8))), 0, 0)
 """
+INDEXES = """
+DROP INDEX IF EXISTS expiring;
+CREATE INDEX IF NOT EXISTS expiry ON tokens (account, expires)
+"""  # a file of this format may be older than the second
 MIGRATIONS = {  # to the present format, by the earlier one
     1: f"""
 ALTER TABLE accounts RENAME TO earlier; {ACCOUNTS}
@@ -65,6 +68,8 @@ def create(path: Path) -> None:
                 file.execute(f"PRAGMA user_version = {FORMAT}")
             if _header(file) != [KIND, FORMAT]:
                 raise DamagedFile(f"{path}", f"a ledger of format {FORMAT}", "name another file, or move this away")
+            for statement in INDEXES.split(";"):
+                file.execute(statement)
             file.execute("COMMIT")
             _logged(file)
     except sqlite3.OperationalError as error:
