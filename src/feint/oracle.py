@@ -4,7 +4,6 @@ The oracle answers, counts the queries and keeps the transcript. 1 query = 1 inp
 """
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from feint import hashcash
 from feint.errors import BadInput, OverBudget, ProofRequired, RateLimited, Refused, TooLarge
 from feint.paid.interrupts import finishing, interruptible
-from feint.query import Answer, Query
+from feint.query import Answer, Query, now
 from feint.transcript import Transcript
 
 BATCH = 256  # inputs in a query at most
@@ -122,7 +121,7 @@ class CountingOracle:
         self._account = account(self.client, number)
 
     def wait(self, seconds: float) -> None:
-        self._clock = max(self._clock, time.time()) + seconds
+        self._clock = max(self._clock, now()) + seconds
         self.waited += seconds
 
     def keep_answers_only(self) -> None:
@@ -183,7 +182,7 @@ class CountingOracle:
                 self.wait(demand.retry_after)
 
     def _query(self, x: Tensor, stamp: str = "") -> Query:
-        return Query(x, self._account, stamp, max(self._clock, time.time()))
+        return Query(x, self._account, stamp, max(self._clock, now()))
 
 
 def account(client: str, number: int) -> str:

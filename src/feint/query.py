@@ -13,11 +13,20 @@ from feint.errors import BadInput
 from feint.signature import DOMAINS, Domain, domain_like, near
 
 
+def now() -> float:
+    """Return the time in seconds since the epoch, by a clock of this process that no step of the machine's changes.
+
+    Waits are differences of such times, so that a client does not sleep for as long as the machine's clock is set back.
+    """
+    return time.monotonic() + AHEAD
+
+
 def torch_type(domain: Domain | type[Domain]) -> torch.dtype:
     """Return the type of a domain's inputs as tensors."""
     return torch.from_numpy(np.empty(0, domain.dtype)).dtype
 
 
+AHEAD = time.time() - time.monotonic()  # seconds from the monotonic clock's zero to the epoch's
 TYPES = {torch_type(kind): kind for kind in DOMAINS.values()}  # the kind of domain whose inputs have a type
 
 
@@ -57,7 +66,7 @@ class Query:
             [0, 1], rows of a table float64, tokens int64, texts uint8.
         client: Name of the client's account.
         stamp: Proof of work, where the service demands one.
-        time: Time of arrival, in seconds since the epoch. Rules use it instead of a clock.
+        time: Time of arrival, in seconds since the epoch, by default `now`. Rules use it instead of a clock.
 
     Raises:
         BadInput: The shape has no batch dimension, no domain has the type, a value is outside its domain, or the time
@@ -67,7 +76,7 @@ class Query:
     x: Tensor
     client: str = "anonymous"
     stamp: str = ""
-    time: float = field(default_factory=time.time)
+    time: float = field(default_factory=now)
 
     def __post_init__(self) -> None:
         if self.x.ndim < 2 or self.x.dtype not in TYPES:

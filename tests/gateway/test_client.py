@@ -1,6 +1,7 @@
 """A model behind a URL is attacked as one in this process is."""
 
 import math
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -23,6 +24,7 @@ from feint.gateway.app import Limits
 from feint.hashcash import Puzzle, digest, flaw
 from feint.models.networks import Network
 from feint.models.training import Training
+from feint.query import Query
 from feint.service import Defense, Service
 from feint.signature import Pixels
 from feint.transcript import Transcript
@@ -224,6 +226,30 @@ class TestByEitherWay:
             p, refusal = connect(url, model="toy", budget=40, keys=["k"]).try_ask(X[:40])
             assert len(p) == 21
             assert type(refusal) is OverBudget
+
+
+@pytest.mark.parametrize("step", [-7200.0, 7200.0])
+def test_a_client_waits_as_told_whatever_step_the_clock_makes(monkeypatch, step):
+    slept, sleep, wall, waits = [], time.sleep, time.time, iter([0.25])
+
+    def admit(asked, account):
+        for wait in waits:
+            raise RateLimited("2", "1", "wait", wait)
+
+    def stepping(seconds):
+        slept.append(seconds)
+        sleep(min(seconds, 0.25))
+        if seconds:
+            monkeypatch.setattr(time, "time", lambda: wall() + step)
+
+    with gateways.running(gateways.gateway(gateways.Straight(admit=admit))) as url:
+        oracle, service = (connect(url, model="toy", budget=9, keys=["k"]), RemoteService(url, model="toy", keys=["k"]))
+        monkeypatch.setattr("feint.client.remote_service.time.sleep", stepping)
+        oracle.ask(X[:4])
+        oracle.ask(X[4:8])
+        service(Query(X[:1], "client"))
+    assert 0 < max(slept) <= 0.25
+    assert time.time() != pytest.approx(wall(), abs=3600)  # it was set
 
 
 def test_no_server_of_grpc():

@@ -375,10 +375,14 @@ def test_gateways_of_one_ledger_in_redis_share_the_ceiling(upstream_server, tmp_
 
 @pytest.mark.redis
 def test_calls_are_not_made_where_their_count_is_lost(tmp_path):
+    from redis import Redis
+
     with redis_server(tmp_path) as store:
         one, other = (RedisCalls(store.url, "toy", 3) for _ in range(2))
         assert [one.add(2), other.add(2), other.add(1), one.add(1)] == [True, False, True, False]
         assert RedisCalls(store.url, "toy/2", 3).add(3)
+        with Redis.from_url(store.url) as server:  # no step of the server's clock forgets what was paid
+            assert [server.ttl(key) for key in server.keys("feint-calls:*")] == [-1, -1]
         store.kill()
         with pytest.raises(StoreLost, match="a count of paid calls that cannot be read"):
             one.add(1)

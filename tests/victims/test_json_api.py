@@ -4,6 +4,8 @@ import json
 import math
 import threading
 import time
+from email.utils import formatdate
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -167,6 +169,17 @@ def test_a_wait_that_is_too_long_is_an_error(tmp_path):
     api = Api(json_api.label_and_score, (status(429, **{"retry-after": "9000"}),))
     with serving(api) as url, pytest.raises(errors.RateLimited, match="9000 seconds: what was answered is kept"):
         victims.load_any(write(tmp_path, url), domain=DOMAIN)(X[:1])
+
+
+@pytest.mark.parametrize("code", [429, 503])
+@pytest.mark.parametrize("step", [-7200, 7200])
+def test_a_date_to_wait_for_is_by_the_servers_clock(tmp_path, monkeypatch, code, step):
+    sleeps, until = [], formatdate(time.time() + 100, usegmt=True)
+    ours = SimpleNamespace(time=lambda: time.time() + step, monotonic=time.monotonic, sleep=sleeps.append)
+    monkeypatch.setattr("feint.client.json_transport.time", ours)
+    with serving(Api(json_api.label_and_score, (status(code, **{"retry-after": until}),))) as url:
+        victims.load_any(write(tmp_path, url), domain=DOMAIN)(X[:1])
+    assert max(sleeps) == pytest.approx(100, abs=20)
 
 
 def test_retry_after_is_a_number_or_a_date():

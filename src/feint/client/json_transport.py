@@ -154,7 +154,7 @@ class JsonTransport:
     def _demanded(self, reply: Any) -> float:
         """Return the seconds that a failing server asks to wait; 0 without, or where that takes too long in all."""
         header = reply.headers.get("retry-after")
-        seconds = retry_after(header, time.time()) if header else 0.0
+        seconds = retry_after(header, _sent(reply)) if header else 0.0
         if self._waited + seconds > _PATIENCE.get().seconds:
             return 0.0
         self._waited += seconds
@@ -162,7 +162,7 @@ class JsonTransport:
 
     def _wait(self, reply: Any) -> None:
         """Wait as a status of 429 demands. Raises `RateLimited` where that takes too long in all."""
-        seconds = retry_after(reply.headers.get("retry-after"), time.time())
+        seconds = retry_after(reply.headers.get("retry-after"), _sent(reply))
         if self._waited + seconds > (patience := _PATIENCE.get().seconds):
             raise RateLimited(
                 f"{self.url}, which limits the rate ({_text(reply)})", f"at most {patience:g} seconds of waiting",
@@ -214,13 +214,23 @@ def retry_after(header: str | None, now: float) -> float:
     try:
         return max(0.0, float(header or 1.0))
     except ValueError:
-        pass
+        date = _date(header)
+    return 1.0 if date is None else max(0.0, date - now)
+
+
+def _sent(reply: Any) -> float:
+    """Return when a server sent a reply, by its own clock, as the other dates in it; now where it does not say."""
+    date = _date(reply.headers.get("date"))
+    return time.time() if date is None else date
+
+
+def _date(header: str | None) -> float | None:
+    """Return the date of a header in seconds since the epoch, None where there is no readable one."""
     try:
         date = email.utils.parsedate_to_datetime(str(header))
     except ValueError:
-        return 1.0
-    date = date if date.tzinfo else date.replace(tzinfo=datetime.UTC)
-    return max(0.0, date.timestamp() - now)
+        return None
+    return (date if date.tzinfo else date.replace(tzinfo=datetime.UTC)).timestamp()
 
 
 def _kind(reply: Any) -> str:

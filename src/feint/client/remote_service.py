@@ -17,7 +17,7 @@ from feint.openinference.json_client_codec import unreadable
 from feint.openinference.model_spec import ModelSpec, spec_from_metadata
 from feint.oracle import CountingOracle, Oracle, account
 from feint.paid.interrupts import interruptible
-from feint.query import Answer, Query
+from feint.query import Answer, Query, now
 from feint.signature import Domain
 from feint.transcript import Transcript
 
@@ -30,8 +30,8 @@ class RemoteService:
     """Model of an Open Inference Protocol v2 server, which answers queries as a service in this process does.
 
     The `domain` of the inputs and the number of `classes` come from the server's metadata, and from the arguments where
-    these leave them open. A query with a later time is sent
-    at that time. No request is ever sent twice, for the first may have been counted, except to solve a puzzle.
+    these leave them open. A query with a later time is sent at that time, by the clock of this process
+    (`feint.query.now`). No request is ever sent twice, for the first may have been counted, except to solve a puzzle.
 
     Args:
         url: URL of the server; `grpc://HOST:PORT` for gRPC, `grpcs://` with TLS.
@@ -81,7 +81,7 @@ class RemoteService:
     def __call__(self, query: Query) -> Answer:
         """Return the answer to a query. The service's refusals are raised as they would be in this process."""
         with interruptible():
-            time.sleep(max(0.0, query.time - time.time()))
+            time.sleep(max(0.0, query.time - now()))
         try:
             return self._ask(query)
         except ProofRequired as demand:

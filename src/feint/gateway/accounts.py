@@ -132,5 +132,5 @@ def enter(settings: Settings, action: str, by: str, **changed: str) -> None:
 
 def _cleared(account: Snapshot) -> ChangeSet:
     dropped = {name: (True, np.empty((0, 0), np.float32)) for name in account.rows}
-    kept = {TOKEN_TIME: account.totals[TOKEN_TIME]} if TOKEN_TIME in account.totals else {}
-    return ChangeSet(account.version, kept, rows=dropped, after=account.writer)
+    totals = {TOKEN_TIME: account.totals[TOKEN_TIME]} if TOKEN_TIME in account.totals else {}
+    return ChangeSet(account.version, totals, rows=dropped, after=account.writer)

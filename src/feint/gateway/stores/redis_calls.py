@@ -16,9 +16,8 @@ if calls > tonumber(ARGV[2]) then
   redis.call('DECRBY', KEYS[1], ARGV[1])
   return 0
 end
-redis.call('EXPIRE', KEYS[1], 172800)
 return 1
-"""
+"""  # a day's key has no expiry: where the server's clock went past it and back, paid calls would be forgotten
 
 
 class RedisCalls:
