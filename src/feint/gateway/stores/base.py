@@ -29,8 +29,9 @@ class Store(Protocol):
       conflict unless each addition is possible exactly where it was `done`. A commit returns the totals to which this
       leads, those by other replicas among them. So a replica that adds to an account, or peeks at it, knows all that
       was added before its last commit; and `Transaction.peek` reads anew what was returned more than a second ago.
-    - Otherwise totals and writer are replaced, tokens are remembered until they expire, and rows are appended, after
-      those before were dropped where the change set demands it.
+    - Otherwise totals and writer are replaced, and rows are appended, after those before were dropped where the change
+      set demands it. Tokens are remembered until they have expired at the `now` of a change set to the same account
+      that holds tokens: by another clock, or another account's, one would be forgotten that is good again later.
 
     `MemoryStore` is the reference: tests/gateway/test_ledger_stores.py holds every other store to its answers. Every
     method raises `StoreLost` where the storage does not answer. A class is found by the scheme of a URL: Feint's own in
