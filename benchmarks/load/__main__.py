@@ -22,7 +22,7 @@ SCENES: dict[str, Scene] = {
     "memory": MEMORY,
 }
 OUT = RESULTS / "load.json"
-STACK = "onnxruntime", "uvicorn", "uvloop", "msgspec", "grpcio", "redis"
+STACK = "onnxruntime", "uvicorn", "uvloop", "msgspec", "grpclib", "h2", "grpcio", "redis"
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from benchmarks.load.progress import print_line
 from benchmarks.load.timed import TIMED, WARM
 
 ROUNDS = 3
-REST = "the rest: sockets, loop, tasks"  # and, over gRPC, grpc.aio
+REST = "the rest: sockets, loop, tasks"
 WHOLE, BARE = "gateway", "bare server"
 
 

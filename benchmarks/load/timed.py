@@ -21,6 +21,8 @@ from feint.cli import main
 from feint.gateway import app, endpoint, ledger_session, routes, rpc
 from feint.gateway.backends import onnx_model, onnx_pipeline, shared_run
 from feint.gateway.server.limits import BoundedConnection
+from feint.gateway.server.rpc_call import StreamedCall
+from feint.gateway.server.rpc_connection import RpcConnection
 from feint.gateway.stores.sqlite import SqliteStore
 from feint.gateway.telemetry.observers import Telemetry
 from feint.openinference import grpc_codec, json_codec
@@ -28,9 +30,9 @@ from feint.openinference import grpc_codec, json_codec
 WARM, TIMED = 200, 1000  # requests
 COUNTED = "record and count"  # now and then, for many requests at once
 STEPS = {
-    "HTTP: read the request": [(BoundedConnection, "data_received")],
-    "HTTP: write the response": [(RequestResponseCycle, "send")],
-    "route and body": [(routes, "handle"), (rpc.Calls, "_call"), (rpc, "_infer")],
+    "HTTP: read the request": [(BoundedConnection, "data_received"), (RpcConnection, "data_received")],
+    "HTTP: write the response": [(RequestResponseCycle, "send"), (StreamedCall, "_sent")],
+    "route and body": [(routes, "handle"), (rpc.Calls, "_answer"), (rpc, "_infer")],
     "key": [(app.Gateway, "authenticate")],
     "decode the inputs": [
         (json_codec.RequestCodec, "read"),
