@@ -5,12 +5,13 @@ import math
 import re
 import struct
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
 from grpclib.exceptions import StreamTerminatedError
 from grpclib.metadata import encode_bin_value, encode_grpc_message
-from grpclib.protocol import Buffer, Stream
+from grpclib.protocol import Buffer, Connection, Stream
 from grpclib.utils import Wrapper
 from h2.errors import ErrorCodes
 from h2.exceptions import StreamClosedError
@@ -98,18 +99,15 @@ class StreamedCall:
     def __init__(self, stream: Stream, fields: Sequence[Field], *, unread: float) -> None:
         self._stream, self.fields, self._unread = stream, fields, unread
         self._present = stream.wrapper = Wrapper()  # of the client: whoever waits within it is told that it went
-        self._buffer = stream.buffer = MessageBuffer(self._acknowledge)
+        assert stream.id is not None
+        # Neither refers to the call: 24 objects of each would wait for the collector.
+        self._buffer = stream.buffer = MessageBuffer(partial(_acknowledge, stream.connection, stream.id))
         self._loop, self._ended = asyncio.get_running_loop(), False
         named = dict(fields)
         self.is_grpc = named.get(b":method") == b"POST" and named.get(b"content-type", b"").startswith(CONTENT)
         self.path = named.get(b":path", b"").decode("latin-1")
         self.address = (stream.connection.get_peer().addr() or ("",))[0]
         self._until = self._loop.time() + _timeout(named.get(b"grpc-timeout", b""))
-
-    def _acknowledge(self, size: int) -> None:
-        connection, stream = self._stream.connection, self._stream.id
-        if size and stream is not None and not connection.is_closing():
-            connection.ack(stream, size)
 
     def has_gone(self) -> bool:
         return bool(self._present.cancelled) or self._loop.time() >= self._until
@@ -202,6 +200,12 @@ class StreamedCall:
         """Let go of the stream, where the client has not: it need not say that nothing more comes, nor wait."""
         if (self._ended or self.has_gone()) and self._stream.closable:
             self._stream.reset_nowait()
+
+
+def _acknowledge(connection: Connection, stream: int, size: int) -> None:
+    """Give bytes back to the window of a client, unless its connection has ended."""
+    if size and not connection.is_closing():
+        connection.ack(stream, size)
 
 
 def _timeout(field: bytes) -> float:
