@@ -217,12 +217,27 @@ def test_metadata_name_the_batch_as_they_like(batch):
     assert (spec.domain, spec.output, spec.classes, spec.inputs) == (MODEL.domain, "p", 3, MODEL.inputs)
 
 
-@pytest.mark.parametrize("first", ["[[0.5]", "[0.5]"])
-def test_a_long_list_that_another_one_replaces_is_refused(first):
-    """It had been cut out, so that nobody looked whether it is a list: the first one is none."""
-    values = [0.25] * 1200
-    model = ModelSpec("toy", Pixels((1, 30, 40)), "p", 3, (Tensor("pixels", "FP32", (1, 30, 40)),))
+def long_body(first):
+    """A request whose input has two lists of data, of which the last one counts."""
     first = first.replace("0.5", "0.5," * 1200 + "0.5")
-    tensor = f'{{"name":"pixels","shape":[1,1,30,40],"datatype":"FP32","data":{first},"data":{values}}}'
-    with pytest.raises(BadInput, match="twice in an input"):
-        RequestCodec(model, max_batch=4, max_body=2**26).read(f'{{"inputs":[{tensor}]}}'.encode(), "")
+    tensor = f'"name":"x","shape":[1,1,30,40],"datatype":"FP32","data":{first},"data":{[0.25] * 1200}'
+    return f'{{"inputs":[{{{tensor}}}]}}'.encode()
+
+
+LONG_CODEC = RequestCodec(ModelSpec("toy", Pixels((1, 30, 40)), "p", 3), max_batch=4, max_body=2**26)
+
+
+@pytest.mark.parametrize("first", ["[[0.5]", "[0.5 0.5]", "[0.5,]", "[nothing, 0.5]"])
+def test_a_long_list_that_another_one_replaces_is_a_list(first):
+    """It had been cut out before the JSON was read, so that nobody looked at it."""
+    with pytest.raises(BadInput, match="no request"):
+        LONG_CODEC.read(long_body(first), "")
+
+
+def test_the_last_of_two_long_lists_counts_as_in_any_json():
+    assert (LONG_CODEC.read(long_body("[0.5]"), "").x == 0.25).all()
+
+
+def test_long_lists_that_are_no_inputs_have_the_limit_of_other_json():
+    with pytest.raises(TooLarge, match="beside the data"):
+        LONG_CODEC.read(long_body("[" + "0.5, " * 300 + "0.5]"), "")

@@ -39,6 +39,7 @@ LENGTH_HEADER = HEADER_LENGTH.lower()
 NO_PARAMETERS = InputParameters()
 
 _decoder = msgspec.json.Decoder(InferRequest)
+_raw = msgspec.json.Decoder(msgspec.Raw)
 _encoder = msgspec.json.Encoder()
 
 
@@ -198,7 +199,11 @@ def decode_request(head: memoryview) -> InferRequest:
         flaw = str(error) if isinstance(error, msgspec.MsgspecError) else "text that is no UTF-8, or nested too deep"
         if re.search(rb"[\[,:]\s*NaN", head):
             raise BadInput("NaN in JSON, which has none", "null for a missing value", "write null") from error
-        raise BadInput(f"no request ({flaw[:200]})", "an inference request in JSON", "see the protocol") from error
+        raise _no_request(flaw) from error
+
+
+def _no_request(flaw: str) -> BadInput:
+    return BadInput(f"no request ({flaw[:200]})", "an inference request in JSON", "see the protocol")
 
 
 def check_outputs(outputs: Any, name: str) -> None:
@@ -253,21 +258,37 @@ def _inputs(form: RequestForm, rest: memoryview, lists: Mapping[bytes, memoryvie
     if len(form.places) == len(form.inputs):
         source = rest.tobytes() if form.layout.by_column else rest  # a part of bytes is cut out in half the time
         return form.layout.from_raw([source[place] for place in form.places])
-    arrays, places, taken = [], iter(form.places), 0
+    arrays, places, others = [], iter(form.places), dict(lists)
     for tensor, kind in zip(form.inputs, form.layout.datatypes, strict=True):
         if not _present(tensor.data):
             arrays.append(tensors.from_raw(rest[next(places)], kind, tensor.shape))
             continue
         data = memoryview(tensor.data)
-        if lists and len(data) < long_lists.LONG and (cut := lists.get(data.tobytes())) is not None:
-            data, taken = cut, taken + 1
+        data = others.pop(data.tobytes(), data) if lists and len(data) < long_lists.LONG else data
         try:
             arrays.append(tensors.from_json(data, kind, tensor.shape))
         except BadInput as error:
             raise error.with_context(f"the input {tensor.name!r}") from error
-    if taken < len(lists):  # nothing has looked whether it is a list at all
-        raise BadInput("data that are twice in an input, or in none", "one list for each input", "see the protocol")
+    for other in others.values():
+        _check_list(other)
     return form.layout.from_arrays(arrays)
+
+
+def _check_list(data: memoryview) -> None:
+    """Check a long list that is no input's, as in parameters, or that another one replaces: nothing has looked at it.
+
+    Raises:
+        BadInput: It is no JSON.
+        TooLarge: It is more JSON than may be beside the data.
+    """
+    if len(data) > MAX_HEADER:
+        raise TooLarge("too much JSON beside the data", f"at most {MAX_HEADER} bytes", "send less")
+    try:
+        _raw.decode(data)
+    except msgspec.MsgspecError as error:
+        raise BadInput(
+            f"no request ({str(error)[:200]})", "an inference request in JSON", "see the protocol"
+        ) from error
 
 
 @lru_cache(maxsize=1024)
