@@ -38,6 +38,7 @@ BINARY_HEADER = (b"content-type", BINARY.encode())
 LENGTH_HEADER = HEADER_LENGTH.lower()
 NO_PARAMETERS = InputParameters()
 
+REQUEST = "an inference request in JSON", "see the protocol"  # what is expected, and the remedy
 _decoder = msgspec.json.Decoder(InferRequest)
 _raw = msgspec.json.Decoder(msgspec.Raw)
 _encoder = msgspec.json.Encoder()
@@ -199,11 +200,7 @@ def decode_request(head: memoryview) -> InferRequest:
         flaw = str(error) if isinstance(error, msgspec.MsgspecError) else "text that is no UTF-8, or nested too deep"
         if re.search(rb"[\[,:]\s*NaN", head):
             raise BadInput("NaN in JSON, which has none", "null for a missing value", "write null") from error
-        raise _no_request(flaw) from error
-
-
-def _no_request(flaw: str) -> BadInput:
-    return BadInput(f"no request ({flaw[:200]})", "an inference request in JSON", "see the protocol")
+        raise BadInput(f"no request ({flaw[:200]})", *REQUEST) from error
 
 
 def check_outputs(outputs: Any, name: str) -> None:
