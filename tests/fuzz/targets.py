@@ -13,7 +13,7 @@ import grpc
 import httptools
 import numpy as np
 from google.protobuf.message import DecodeError
-from h2.exceptions import H2Error, ProtocolError
+from h2.exceptions import H2Error
 
 from feint.client import remote_service
 from feint.errors import BadInput, Failed, FeintError
@@ -294,8 +294,11 @@ class _Client:
         self.paused = False
 
 
-LIBRARY = {error.__name__ for error in (*H2Error.__subclasses__(), *ProtocolError.__subclasses__(), ProtocolError)}
-LIBRARY |= {"header fields that are too large", "settings that there are not"}
+def _names(kind: type[BaseException]) -> set[str]:
+    return {kind.__name__}.union(*map(_names, kind.__subclasses__()))
+
+
+REFUSALS = _names(H2Error) | {"header fields that are too large", "settings that there are not"}
 
 
 def connection_of_grpc(data: bytes) -> bool:
@@ -331,7 +334,7 @@ async def _connection_of_grpc(body: bytes, size: int) -> bool:
     if calls:
         await asyncio.wait(calls, timeout=1.0)
     assert all(call.done() for call in calls)
-    assert {*refused} <= LIBRARY, refused
+    assert {*refused} <= REFUSALS, refused
     assert all(len(message) <= 1000 for message in answered)
     return bool(answered)
 
