@@ -89,12 +89,6 @@ CALLS = (
     + http2.frame(http2.RST_STREAM, 0, 3, bytes(4)) + http2.frame(http2.PING, 0, 0, bytes(8))
     + http2.frame(http2.WINDOW_UPDATE, 0, 0, b"\0\0\1\0") + http2.frame(99, 0, 0, b"unknown")
 )  # fmt: skip
-CALL = http2.CONNECTION_BEGINS + http2.ACKNOWLEDGED + http2.call_begins("/x") + http2.begun_message(4, b"four")
-CALLS = (
-    http2.call_begins("/x", ("grpc-timeout", "1S"), stream=3) + http2.frame(http2.DATA, 1, 3, bytes(5))
-    + http2.frame(http2.RST_STREAM, 0, 3, bytes(4)) + http2.frame(http2.PING, 0, 0, bytes(8))
-    + http2.frame(http2.WINDOW_UPDATE, 0, 0, b"\0\0\1\0") + http2.frame(99, 0, 0, b"unknown")
-)  # fmt: skip
 BYTES: dict[str, list[bytes]] = {
     "rpc_request": [request(), request(contents={"fp32_contents": X})],
     "long_message": [request(), request(contents={"fp32_contents": X}), levels()],

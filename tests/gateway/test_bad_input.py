@@ -15,17 +15,16 @@ import grpc
 import httpx2
 import pytest
 from benchmarks.load.processes import Server, free_port
-from hpack import Decoder
 from tests.support.graph_files import whole
 from tests.support.http2 import (
     ACKNOWLEDGED,
     AGAIN,
     CONNECTION_BEGINS,
-    HEADERS,
     STORED,
     begun_message,
     call_begins,
     frames_of,
+    statuses_of,
 )
 from tests.support.infer_requests import BAD_BODIES, BAD_MESSAGES
 from tests.support.waiting import PATIENCE
@@ -467,13 +466,9 @@ def test_a_message_that_does_not_arrive_is_given_up(served, path):
 
 def ended(it, call):
     """The status with which the server of gRPC ends a call, "" where it closes the connection instead."""
-    fields = Decoder()
     with socket.create_connection(("127.0.0.1", it.rpc), timeout=PATIENCE) as connection:
         connection.sendall(CONNECTION_BEGINS + ACKNOWLEDGED + call)
-        for kind, content in frames_of(connection):
-            if kind == HEADERS and (status := dict(fields.decode(content)).get("grpc-status")):
-                return status
-    return ""
+        return next((str(status) for status in statuses_of(connection)), "")
 
 
 def test_a_call_whose_name_is_no_text_ends_no_other(served):

@@ -4,14 +4,14 @@ import asyncio
 import gc
 import socket
 import struct
-import threading
 import tracemalloc
 from contextlib import contextmanager, suppress
+from itertools import islice
 
 import grpc
 import pytest
 from hpack import Decoder
-from tests.support.gateways import Straight, X, calling, gateway, linear
+from tests.support.gateways import Slow, Straight, X, calling, gateway
 from tests.support.http2 import (
     ACKNOWLEDGED,
     CONNECTION_BEGINS,
@@ -27,6 +27,7 @@ from tests.support.http2 import (
     call_begins,
     frame,
     frames_of,
+    statuses_of,
 )
 from tests.support.infer_requests import infer_message
 from tests.support.waiting import PATIENCE, eventually
@@ -46,18 +47,6 @@ BEGINS = CONNECTION_BEGINS + ACKNOWLEDGED
 CALL = call_begins(INFER, KEY) + begun_message(len(MESSAGE), MESSAGE)
 
 
-class Slow:
-    """A model that takes until a test has it answer."""
-
-    def __init__(self):
-        self.go, self.asked = threading.Event(), threading.Event()
-
-    async def __call__(self, x):
-        self.asked.set()
-        await asyncio.to_thread(self.go.wait, PATIENCE)
-        return linear(x)
-
-
 @contextmanager
 def connected(address):
     host, _, port = address.rpartition(":")
@@ -66,14 +55,8 @@ def connected(address):
 
 
 def statuses(line, count=1):
-    """The statuses of the next calls, until the connection ends."""
-    fields, ended = Decoder(), []
-    for kind, content in frames_of(line):
-        if kind == HEADERS and (status := dict(fields.decode(content)).get("grpc-status")):
-            ended.append(int(status))
-        if len(ended) == count:
-            break
-    return ended
+    """The statuses of the next calls, fewer where the connection ends."""
+    return [*islice(statuses_of(line), count)]
 
 
 def is_live(address) -> bool:
@@ -143,17 +126,8 @@ def test_what_is_no_call_of_gRPC_is_refused_as_http():  # noqa: N802
     with calling(gateway()) as address, connected(address) as line:
         line.sendall(BEGINS + begun)
         fields = Decoder()
-        found = [dict(fields.decode(content)) for kind, content in first(line, 5) if kind == HEADERS]
-    assert found == [{":status": "415"}]
-
-
-def first(line, count):
-    frames = []
-    for it in frames_of(line):
-        frames.append(it)
-        if it[0] == HEADERS or len(frames) == count:
-            break
-    return frames
+        content = next(content for kind, content in frames_of(line) if kind == HEADERS)
+    assert fields.decode(content) == [(":status", "415")]
 
 
 def test_calls_that_are_reset_at_once_do_not_reach_the_model():
@@ -195,15 +169,8 @@ def test_an_answer_that_is_not_read_is_given_up():
     served = gateway(limits=Limits(arrive=0.3))
     with calling(served) as address, connected(address) as line:
         line.sendall(BEGINS + nothing + CALL)
-        assert RST_STREAM in [kind for kind, _ in first_of(line, RST_STREAM)]
+        assert any(kind == RST_STREAM for kind, _ in frames_of(line))
         eventually(lambda: not served._in_flight)
-
-
-def first_of(line, wanted):
-    for kind, content in frames_of(line):
-        yield kind, content
-        if kind == wanted:
-            return
 
 
 def test_frames_of_one_byte_take_one_byte():
@@ -292,7 +259,7 @@ def test_calls_under_way_are_answered_before_a_server_stops():
         async with grpc.aio.insecure_channel(address) as channel:
             call = channel.unary_unary(INFER)(MESSAGE, metadata=(KEY,), timeout=PATIENCE)
             answered = asyncio.ensure_future(call)
-            await asyncio.to_thread(model.asked.wait, PATIENCE)
+            await asyncio.to_thread(eventually, lambda: model.asked)
             stopping = asyncio.ensure_future(server.stop(PATIENCE))
             await asyncio.sleep(0.05)
             assert not stopping.done()

@@ -1,17 +1,15 @@
 """A client may have so many requests under way, whether it waits for them or not; what is above is not charged."""
 
-import asyncio
 import socket
 import struct
-import threading
 from contextlib import ExitStack, contextmanager
 
 import grpc
 import httpx2
 import pytest
-from tests.support.gateways import KEYS, Straight, X, calling, gateway, linear, running
+from tests.support.gateways import KEYS, Slow, Straight, X, calling, gateway, running
 from tests.support.http2 import CONNECTION_BEGINS, SETTINGS, begun_message, call_begins, frame
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import eventually
 
 from feint.errors import RateLimited
 from feint.gateway.app import Caller, Limits
@@ -20,18 +18,6 @@ from feint.openinference import proto
 INFER = f"/{proto.SERVICE}/ModelInfer"
 TWO = Limits(in_flight=2)
 OTHERS = KEYS | {"o": Caller("other")}
-
-
-class Slow:
-    """A model that takes until a test has it answer."""
-
-    def __init__(self):
-        self.go, self.asked = threading.Event(), 0
-
-    async def __call__(self, x):
-        self.asked += 1
-        await asyncio.to_thread(self.go.wait, PATIENCE)
-        return linear(x)
 
 
 def over_rest(server, key):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import uvicorn
 from tests.support.variance import moved
+from tests.support.waiting import PATIENCE
 
 from feint.errors import NoKey
 from feint.gateway import routes
@@ -141,6 +142,18 @@ def running(gateway: Gateway, app: Callable | None = None) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+class Slow:
+    """A model that takes until a test has it answer."""
+
+    def __init__(self):
+        self.go, self.asked = threading.Event(), 0
+
+    async def __call__(self, x):
+        self.asked += 1
+        await asyncio.to_thread(self.go.wait, PATIENCE)
+        return linear(x)
 
 
 @contextmanager

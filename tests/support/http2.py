@@ -5,6 +5,8 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 
+from hpack import Decoder
+
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 ACK, END_HEADERS = 1, 4
 
@@ -45,3 +47,11 @@ def frames_of(connection: socket.socket) -> Iterator[tuple[int, bytes]]:
             while len(received) >= 9 and len(received) >= (end := 9 + int.from_bytes(received[:3], "big")):
                 yield received[3], received[9:end]
                 received = received[end:]
+
+
+def statuses_of(connection: socket.socket) -> Iterator[int]:
+    """The status of each call that ends, until the connection does."""
+    fields = Decoder()
+    for kind, content in frames_of(connection):
+        if kind == HEADERS and (status := dict(fields.decode(content)).get("grpc-status")):
+            yield int(status)

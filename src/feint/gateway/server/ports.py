@@ -1,13 +1,17 @@
 """Sockets on the gateway's ports, and how many connections they may have."""
 
+import asyncio
 import contextlib
 import logging
 import resource
 import socket
+import ssl
+from collections.abc import Callable
 
 from feint.errors import BadInput
 from feint.gateway.settings import ServerSettings
 
+BACKLOG = 2048  # connections that wait to be accepted
 SHARE = 4  # of the files that a process may open, those for connections of one protocol: half stay for the ledger, …
 
 log = logging.getLogger("feint.gateway")
@@ -30,6 +34,25 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         listener.close()
         raise in_use(address(host, port), error.strerror or "in use") from error
     return listener
+
+
+async def listen(
+    protocol: Callable[[], asyncio.Protocol], listener: socket.socket, context: ssl.SSLContext | None, *, arrive: float
+) -> asyncio.Server:
+    """Accept connections on a socket.
+
+    Args:
+        protocol: Makes the protocol of a connection.
+        listener: The socket.
+        context: Its TLS, if any.
+        arrive: Seconds within which a handshake of TLS is done: by itself the loop waits for a minute.
+
+    Returns:
+        The server.
+    """
+    limit = arrive if context else None
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(protocol, sock=listener, ssl=context, ssl_handshake_timeout=limit, backlog=BACKLOG)
 
 
 def in_use(where: str, reason: str = "in use") -> BadInput:

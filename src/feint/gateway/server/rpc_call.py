@@ -23,6 +23,7 @@ from feint.gateway.turns import Late, in_time
 
 Field = tuple[bytes, bytes]
 PREFIX = struct.Struct(">BI")  # whether a message is compressed, and how many bytes it has
+PART = "a part of a message", "all of it", "send it whole"
 TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 CONTENT = b"application/grpc"
@@ -131,7 +132,7 @@ class StreamedCall:
         if not prefix:
             raise BadInput("a call without a message", "one", "send it")
         if len(prefix) < PREFIX.size:
-            raise BadInput("a part of a message", "all of it", "send it whole")
+            raise BadInput(*PART)
         compressed, size = PREFIX.unpack(prefix)
         if compressed:
             raise Compressed("a compressed message", "one that is not", "send it without compression")
@@ -139,7 +140,7 @@ class StreamedCall:
             raise TooLarge(f"a message of {size:,} bytes", f"at most {most:,}", "send smaller batches")
         message = await self._stream.recv_data(size)
         if len(message) < size:
-            raise BadInput("a part of a message", "all of it", "send it whole")
+            raise BadInput(*PART)
         return message
 
     async def _expired(self) -> None:

@@ -6,11 +6,9 @@ import ssl
 
 from feint.gateway.app import Gateway
 from feint.gateway.rpc import Calls
-from feint.gateway.server.ports import bind
+from feint.gateway.server.ports import bind, listen
 from feint.gateway.server.rpc_connection import RpcConnection
 from feint.gateway.settings import ServerSettings
-
-BACKLOG = 2048  # connections that wait to be accepted, as over HTTP
 
 
 class RpcServer:
@@ -39,10 +37,7 @@ class RpcServer:
     async def start(self, port: int) -> int:
         """Listen on a port, 0 for a free one, and return its number; raise `BadInput` where it is taken."""
         listener = bind(self._at.host, port, shared=self._shared)
-        limit = self._at.arrive if self._context else None
-        self._server = await asyncio.get_running_loop().create_server(
-            self._connection, sock=listener, ssl=self._context, ssl_handshake_timeout=limit, backlog=BACKLOG
-        )
+        self._server = await listen(self._connection, listener, self._context, arrive=self._at.arrive)
         return listener.getsockname()[1]
 
     def _connection(self) -> RpcConnection:

@@ -24,7 +24,7 @@ from feint.gateway.server.app_state import AppState, Ledgers
 from feint.gateway.server.bootstrap import close_authenticator
 from feint.gateway.server.certificates import Certificate
 from feint.gateway.server.limits import BoundedConnection
-from feint.gateway.server.ports import address, bind, most_connections
+from feint.gateway.server.ports import address, bind, listen, most_connections
 from feint.gateway.server.rpc_server import RpcServer
 from feint.gateway.settings import Settings
 from feint.gateway.telemetry.observers import Telemetry
@@ -41,7 +41,7 @@ class QuietServer(uvicorn.Server):
 
     Args:
         config: Its settings.
-        arrive: Seconds within which a handshake of TLS is done: uvicorn waits for a minute.
+        arrive: Seconds within which a handshake of TLS is done.
     """
 
     def __init__(self, config: uvicorn.Config, *, arrive: float) -> None:
@@ -54,14 +54,10 @@ class QuietServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen on sockets."""
-        config, loop = self.config, asyncio.get_running_loop()
+        config = self.config
         connection = functools.partial(config.http_protocol_class, config, self.server_state, {})
-        limit = self._arrive if config.ssl else None
         self.servers = [
-            await loop.create_server(
-                connection, sock=listener, ssl=config.ssl, ssl_handshake_timeout=limit, backlog=config.backlog
-            )
-            for listener in sockets or ()
+            await listen(connection, listener, config.ssl, arrive=self._arrive) for listener in sockets or ()
         ]
         self.started = True
 
