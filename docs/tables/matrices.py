@@ -2,7 +2,7 @@
 
 from collections import Counter
 from functools import partial
-from statistics import median
+from statistics import fmean, median, variance
 
 from benchmarks.record import RESULTS
 from docs.tables.rows import Row, grid, mean_of, natural, results_of, rows_of
@@ -12,6 +12,7 @@ from feint.bench.load import shipped
 from feint.evaluation import traits
 from feint.evaluation.checks import find_flags, verdict
 from feint.evaluation.results import Results
+from feint.evaluation.results import Row as Cell
 from feint.evaluation.robust import robust
 from feint.i18n import Catalog
 from feint.report.section import sections
@@ -48,6 +49,27 @@ def verdicts() -> str:
             planned = sum(bool(cell.attack) for cell in load(name).cells())
             cells = f"{len(raised):,}", f"{planned:,}", f"{trusted}", f"{near}", share
             lines.append([f"`{name}`", *cells, ", ".join(f"{flag} {count}" for flag, count in others.most_common())])
+    return grid(lines)
+
+
+def seeds() -> str:
+    """Return the table of how much seeds differ: s² b / p(1 − p) over the different cells with three seeds."""
+    ratios: dict[str, list[float]] = {"no defense, or labels only": [], "a defense's answers, in any other way": []}
+    bare, read = ratios.values()
+    for name in ("quick", "fashion_mnist", "cifar10"):
+        cells: dict[tuple[str, str, str, int], list[Cell]] = {}
+        for row in results_of(name):
+            if row.attack and not row.error:
+                cells.setdefault((row.victim, row.defense, row.attack, row.budget), []).append(row)
+        several = {tuple(row.scores["stealer_accuracy"] for row in rows): rows for rows in cells.values()}
+        for shares, rows in several.items():  # the attackers who read the same labels made the same copies
+            if len(shares) >= 3:
+                tests = traits.undefended, traits.labels_only, traits.returns_labels_only
+                group = bare if any(test(rows[0]) for test in tests) else read
+                group.append(variance(shares) * rows[0].budget / (fmean(shares) * (1 - fmean(shares))))
+    lines = [["Attacker", "Cells", "Mean", "Median", "Largest"]]
+    for group, of in {**ratios, "all": bare + read}.items():
+        lines.append([group, f"{len(of)}", *(f"{figure:.2f}" for figure in (fmean(of), median(of), max(of)))])
     return grid(lines)
 
 
@@ -212,10 +234,10 @@ TABLES = {
     **{f"attacks_{name}": partial(attacks_on, name) for name in ("digits", "fashion_mnist", "cifar10")},
     **{f"springboard_{name}": partial(springboard, name) for name in ("digits", "fashion_mnist")},
     "digits": partial(matrix, "demo_digits"),
-    "cifar10": partial(matrix, "demo_cifar10"),
     "every_defense": every_defense,
     "lenses": lenses,
     "restored": restored,
+    "seeds": seeds,
     "steps": steps,
     "data_free": data_free,
     "verdicts": verdicts,

@@ -64,8 +64,11 @@ def main() -> None:
     for page in PAGES:
         (ROOT / page).write_text(filled(page))
     (ROOT / "docs" / "images").mkdir(exist_ok=True)
-    for name in ("digits", "cifar10"):
-        curve = figures.budget_curve(results_of(f"demo_{name}"))
-        (ROOT / "docs" / "images" / f"{name}.svg").write_text(figures.svg(curve))
-    (ROOT / "docs" / "images" / "claim.svg").write_text(figures.svg(headline.figure()))
-    (ROOT / "docs" / "images" / "ownership.svg").write_text(figures.svg(ownership.picture()))
+    pictures = {
+        "claim": headline.figure(headline.SUITE, "Fashion-MNIST", headline.DEFENSES),
+        "cifar10": headline.figure("cifar10", "CIFAR-10"),
+        "digits": figures.budget_curve(results_of("demo_digits")),
+        "ownership": ownership.picture(),
+    }
+    for name, picture in pictures.items():
+        (ROOT / "docs" / "images" / f"{name}.svg").write_text(figures.svg(picture))

@@ -176,7 +176,7 @@ def test_the_demo_end_to_end_and_again_from_what_it_kept(run_cli, tmp_path, monk
     from feint.bench import demo
     from feint.evaluation import jsonl
 
-    small = demo.Setting("mlp", demo.Training(epochs=3), demo.Training(epochs=3), (40, 80))
+    small = demo.Setting("mlp", demo.Training(epochs=3), "mlp", (40, 80))
     monkeypatch.setitem(demo.SETTINGS, "digits", small)
     monkeypatch.setattr(
         demo, "DEFENSES", {name: replace(defense, steps=200) for name, defense in demo.DEFENSES.items()}

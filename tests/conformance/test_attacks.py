@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 import torch
 from tests import examples
-from tests.examples import NETWORK, TRAINING, pool, toy_on, victim_of
+from tests.examples import NETWORK, SHORT, TRAINING, pool, toy_on, victim_of
 from tests.support.problems import Linear, OnRows
 from tests.support.variance import assert_close, assert_weights_close, same_bits
 
@@ -25,10 +25,13 @@ from feint.attacks import (
     Smoothed,
     Sybil,
     Uniform,
+    default_training,
+    surrogates,
 )
 from feint.defenses.access import Budget, RateLimit
 from feint.errors import BadInput, OverBudget, Refused, Suspected
 from feint.models.networks import Network
+from feint.models.training import Training
 from feint.oracle import CountingOracle
 from feint.progress import NO_PROGRESS
 from feint.query import Answer
@@ -79,6 +82,19 @@ def test_an_attack_refused_at_k_learns_from_k(name):
     alone = CASES[name].steal(Service(victim_of(name)).oracle(client="attacker", budget=37 // cost * cost))
     if name == "KnockoffNets":  # with the same budget from the start it draws the same inputs
         assert_weights_close(surrogate.state_dict(), alone.state_dict())
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if " " not in name and hasattr(CASES[name], "training")])
+def test_an_attack_to_which_no_training_is_given_trains_as_suites_do(name, monkeypatch):
+    monkeypatch.setitem(surrogates.SHALLOW, "mlp", SHORT)
+    monkeypatch.setattr(surrogates, "SHORT", SHORT)  # of texts
+    default = default_training(CASES[name].surrogate)
+    left_out, given, other = (
+        replace(CASES[name], training=training).steal(Service(victim_of(name)).oracle(client="a", budget=60))
+        for training in (None, default, Training(epochs=1))
+    )
+    assert same_bits(left_out.state_dict().values(), given.state_dict().values())
+    assert not same_bits(left_out.state_dict().values(), other.state_dict().values())
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from torch import Tensor
 
 from feint.attacks.probing import BATCH, ask_all
+from feint.attacks.surrogates import default_training
 from feint.data import Split
 from feint.errors import BadRecipe
 from feint.models.networks import Classifier, Network
@@ -19,7 +20,7 @@ def train_once(
     total: int,
     *,
     network: Network,
-    training: Training,
+    training: Training | None,
     pool: Split | None = None,
     seed: int,
     progress: ProgressCallback,
@@ -31,7 +32,7 @@ def train_once(
         batches: Batches of inputs (n, …).
         total: Number of inputs in all batches.
         network: Architecture of the surrogate.
-        training: Recipe of its training.
+        training: Recipe of its training; None for `default_training`.
         pool: Inputs of the attacker, for a training with `rotation` or `auxiliary`.
         seed: Seed of initial weights and batches.
         progress: Callback for the steps of asking and training.
@@ -40,8 +41,8 @@ def train_once(
         The surrogate, in evaluation mode.
     """
     ask_all(oracle, batches, total, progress)
-    transcript = oracle.transcript
-    return learn(network, transcript.x, transcript.p, training, pool=pool, seed=seed, progress=progress)
+    x, p = oracle.transcript.x, oracle.transcript.p
+    return learn(network, x, p, training or default_training(network), pool=pool, seed=seed, progress=progress)
 
 
 def train_in_rounds(
@@ -49,7 +50,7 @@ def train_in_rounds(
     first: Tensor,
     *,
     network: Network,
-    training: Training,
+    training: Training | None,
     propose: Callable[[Classifier, int], Tensor],
     between: Training | None = None,
     seed: int,
@@ -64,7 +65,8 @@ def train_in_rounds(
         oracle: The victim behind its budget.
         first: Inputs (n, …) of the first round.
         network: Architecture of the surrogate.
-        training: Recipe by which the returned surrogate is trained, always from new weights.
+        training: Recipe by which the returned surrogate is trained, always from new weights; None for
+            `default_training`.
         propose: Returns the inputs of the next round for the surrogate so far and the number of queries left: at most
             that many, and none to end the attack.
         between: Cheaper recipe for the surrogates that only choose inputs. With it, each of these but the first
@@ -75,6 +77,7 @@ def train_in_rounds(
     Returns:
         The surrogate trained on all answers.
     """
+    training = training or default_training(network)
     total, x, surrogate = oracle.left, first, None
     while True:
         refusal = ask_all(oracle, x.split(BATCH), total, progress)

@@ -39,7 +39,7 @@ def steal(
     defense: tuple[str, ...] = (),
     lens: tuple[str, ...] = (),
     surrogate: str | None = None,
-    training: str = "Training",
+    training: str | None = None,
     price_per_1000: float = 0.0,
     currency: str = "",
     max_calls: int | None = None,
@@ -74,7 +74,7 @@ def steal(
             for several. A lens that trains models uses the pool, surrogate and training given here unless it names its
             own.
         surrogate: Network of the surrogate (default: the victim's, where it is known).
-        training: Training of the surrogate, like "Training(epochs=20)".
+        training: Training of the surrogate, like "Training(epochs=20)" (default: as many steps as its network needs).
         price_per_1000: Price of 1,000 queries to --url.
         currency: Currency of the price, like USD.
         max_calls: Ceiling on the calls to a paid victim; of --url it is the budget.
@@ -107,7 +107,9 @@ def steal(
     learned = _network(
         surrogate or target.network, target.domain or (images["pool"].domain if images else None), target.classes
     )
-    defaults = {**images, "surrogate": learned, "training": registry.parse(training)}
+    defaults = {**images, "surrogate": learned}
+    if training is not None:
+        defaults["training"] = registry.parse(training)
     recipe = (registry.resolve if Path(attack).exists() else registry.parse)(attack, whole=(Attack,), **defaults)
     recipe = recipe.through(*(registry.parse(name, **defaults) for name in lens)) if lens else recipe
     made_of = fingerprint([repr(recipe), target.source, budget, seed])

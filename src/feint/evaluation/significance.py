@@ -22,10 +22,8 @@ def variance(rows: Sequence[Row], score: str = "stealer_accuracy") -> float:
         max(s², 1.3 · p(1 − p)/b)/S + p(1 − p)/n
 
     s² is the variance between the cell's seeds, where there are two or more. One seed has no variance and three
-    estimate it badly. So s² is taken to be at least the variance in the 18 different cells with three seeds that
-    results/ has in demo_digits.jsonl and demo_cifar10.jsonl, of 50 to 10,000 queries: there s² is 1.31 times p(1 − p)/b
-    on average. That one law fits them all: the variance of log(s² b/(p(1 − p))) over the cells is 1.50, and chance
-    alone makes it π²/6 = 1.64.
+    estimate it badly. So s² is taken to be at least what it is on average in the cells with three seeds of the suites
+    quick, fashion_mnist and cifar10 (docs/reference/checks.md).
 
     Args:
         rows: The rows of one cell, one for each seed.

@@ -29,12 +29,12 @@ class Uniform(Attack):
 
     Args:
         surrogate: Architecture of the surrogate.
-        training: Recipe of the surrogate's training.
+        training: Recipe of the surrogate's training; None for `default_training`.
     """
 
     cite: ClassVar[str] = "tramer2016stealing"
     surrogate: Network
-    training: Training = Training()
+    training: Training | None = None
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         require_budget(oracle, self.surrogate, 1)
@@ -54,14 +54,14 @@ class Marginals(Attack):
 
     Args:
         surrogate: Architecture of the surrogate, whose domain holds the statistics.
-        training: Recipe of the surrogate's training.
+        training: Recipe of the surrogate's training; None for `default_training`.
     """
 
     cite: ClassVar[str] = "tasumi2021first"
     domains: ClassVar[tuple[type[Domain], ...]] = (Columns,)
     instead: ClassVar[Mapping[type[Domain], str]] = dict.fromkeys((Pixels, Tokens, Text), "Uniform")
     surrogate: Network
-    training: Training = Training()
+    training: Training | None = None
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         require_budget(oracle, self.surrogate, 1)

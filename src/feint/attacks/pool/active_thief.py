@@ -38,7 +38,7 @@ class ActiveThief(Attack):
     Args:
         pool: Inputs of the attacker.
         surrogate: Architecture of the surrogate.
-        training: Recipe of the surrogate's training.
+        training: Recipe of the surrogate's training; None for `default_training`.
         selection: `Uncertainty()`, `KCentre()`, `DFAL()` or `DFALThenKCentre()`.
         first: Share of the budget in the first round, between 0 and 1.
         rounds: Number of rounds after the first.
@@ -50,7 +50,7 @@ class ActiveThief(Attack):
     cite: ClassVar[str] = "pal2020activethief"
     pool: Split
     surrogate: Network
-    training: Training = Training()
+    training: Training | None = None
     selection: Selection = Uncertainty()
     first: float = 0.1
     rounds: int = 9

@@ -47,7 +47,7 @@ class Evasive(Attack):
     Args:
         pool: Inputs of the attacker.
         surrogate: Architecture of the surrogate.
-        training: Recipe of the surrogate's training.
+        training: Recipe of the surrogate's training; None for `default_training`.
         natural: Inputs like those of honest clients, or None.
         share: Share of natural queries, at least 0 and below 1.
         rounds: Number of rounds after the first, without a proxy.
@@ -59,7 +59,7 @@ class Evasive(Attack):
     cite: ClassVar[str] = "liu2020energy"
     pool: Split
     surrogate: Network
-    training: Training = Training()
+    training: Training | None = None
     natural: Split | None = None
     share: float = 0.5
     rounds: int = 4

@@ -28,13 +28,13 @@ class KnockoffNets(Attack):
     Args:
         pool: Inputs of the attacker.
         surrogate: Architecture of the surrogate.
-        training: Recipe of the surrogate's training.
+        training: Recipe of the surrogate's training; None for `default_training`.
     """
 
     cite: ClassVar[str] = "orekondy2019knockoff"
     pool: Split
     surrogate: Network
-    training: Training = Training()
+    training: Training | None = None
 
     def steal_from(self, oracle: Oracle, *, seed: int = 0, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
         check(oracle, self.pool, self.surrogate)

@@ -11,6 +11,7 @@ from torch import Tensor
 from feint.attacks.attack import Attack
 from feint.attacks.pool.bandit import WINDOW, Bandit
 from feint.attacks.probing import check, require_weights
+from feint.attacks.surrogates import default_training
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe
 from feint.models.networks import Classifier, Network
@@ -44,7 +45,7 @@ class KnockoffNetsAdaptive(Attack):
     Args:
         pool: Inputs of the attacker, with the labels of their classes.
         surrogate: Architecture of the surrogate.
-        training: Recipe of the surrogate's training.
+        training: Recipe of the surrogate's training; None for `default_training`.
         hierarchy: Group of each class, counted from 0, or None for one level.
         decay: Exponent of the step size N^−decay, 0 or more.
         round: Queries in a round, 2 or more.
@@ -56,7 +57,7 @@ class KnockoffNetsAdaptive(Attack):
     cite: ClassVar[str] = "orekondy2019knockoff"
     pool: Split
     surrogate: Network
-    training: Training = Training()
+    training: Training | None = None
     hierarchy: tuple[int, ...] | None = None
     decay: float = 0.5
     round: int = 64
@@ -83,10 +84,8 @@ class KnockoffNetsAdaptive(Attack):
         if refusal is not None and not len(oracle.transcript):
             raise refusal
         transcript = oracle.transcript
-        return learn(
-            self.surrogate, transcript.x, transcript.p, self.training, pool=self.pool, seed=seed,
-            progress=progress,
-        )  # fmt: skip
+        training = self.training or default_training(self.surrogate)
+        return learn(self.surrogate, transcript.x, transcript.p, training, pool=self.pool, seed=seed, progress=progress)
 
     def groups(self) -> Tensor:
         """Return the group (classes,) of each class of the pool.

@@ -36,7 +36,7 @@ class NGramQueries(Attack):
     Args:
         pool: Texts or sequences of the attacker.
         surrogate: Architecture of the surrogate.
-        training: Recipe of the surrogate's training.
+        training: Recipe of the surrogate's training; None for `default_training`.
         n: Words or tokens in a piece, 1 or more.
     """
 
@@ -45,7 +45,7 @@ class NGramQueries(Attack):
     instead: ClassVar[Mapping[type[Domain], str]] = {Columns: "Marginals", Pixels: "KnockoffNets"}
     pool: Split
     surrogate: Network
-    training: Training = Training()
+    training: Training | None = None
     n: int = 2
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from feint.attacks.attack import Attack
 from feint.attacks.lenses.labels import HardLabels, Sharpened
 from feint.attacks.probing import ask_all, check, draw_rows, in_batches
 from feint.attacks.seeds import attacker_seed
-from feint.attacks.surrogates import Surrogate, logits
+from feint.attacks.surrogates import Surrogate, default_training, logits
 from feint.attacks.tuning import shortened, tune
 from feint.data import Split
 from feint.errors import BadRecipe, Diverged
@@ -68,7 +68,7 @@ class Tuned(Attack):
     Args:
         pool: Inputs of the attacker.
         surrogate: Architecture of the surrogate.
-        training: Recipe from which the tuning starts.
+        training: Recipe from which the tuning starts; None for `default_training`.
         temperatures: Temperatures to try, each 0 or at least 1e-6.
         learning_rates: Learning rates to try.
         augmentations: Pairs of crop in pixels and mirroring to try.
@@ -84,7 +84,7 @@ class Tuned(Attack):
     is_naive: ClassVar[bool] = False
     pool: Split
     surrogate: Network
-    training: Training = Training()
+    training: Training | None = None
     temperatures: tuple[float, ...] = (0.3, 0.1, 0.0)
     learning_rates: tuple[float, ...] = (0.03, 0.3)
     augmentations: tuple[tuple[int, bool], ...] = ((0, False), (2, False), (4, True))
@@ -141,11 +141,11 @@ class Tuned(Attack):
         trials = _Trials(
             self, x[order[:cut]], p[order[:cut]], x[order[cut:]], p[order[cut:]].argmax(-1), seed, progress
         )
-        best = Choice(1.0, self.surrogate, self.training)
+        best = Choice(1.0, self.surrogate, self.training or default_training(self.surrogate))
         if cut == len(x) or not cut:
             return best
         if self.surrogates:
-            tried = (Surrogate(self.surrogate, self.training), *self.surrogates)
+            tried = (Surrogate(best.network, best.training), *self.surrogates)
             chosen = tune(x, p, tried, share=self.trial, pool=self.pool, seed=seed, progress=progress).surrogate
             best = Choice(1.0, chosen.network, chosen.training)
         for start in () if best.network.architecture.at_once else self.starts or ():

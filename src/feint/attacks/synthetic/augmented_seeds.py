@@ -34,7 +34,7 @@ class AugmentedSeeds(Attack):
     Args:
         pool: Inputs of the victim's task.
         surrogate: Architecture of the surrogate.
-        training: Recipe of the surrogate's training.
+        training: Recipe of the surrogate's training; None for `default_training`.
         seeds: Number of inputs of the pool that are used, 2 or more.
         flip: Whether images may be mirrored.
     """
@@ -42,7 +42,7 @@ class AugmentedSeeds(Attack):
     cite: ClassVar[str] = "papernot2017practical"
     pool: Split
     surrogate: Network
-    training: Training = Training()
+    training: Training | None = None
     seeds: int = 100
     flip: bool = True
 

@@ -45,7 +45,7 @@ class JBDA(Attack):
     Args:
         pool: Inputs of the attacker, from which the seeds are drawn.
         surrogate: Architecture of the surrogate.
-        training: Recipe of the surrogate's training.
+        training: Recipe of the surrogate's training; None for `default_training`.
         augmentation: Recipe of the new inputs.
         seeds: Number of seeds, 2 or more.
         rounds: ρ, the number of rounds. None, as in no paper, means as many as the budget pays for; the last one is
@@ -60,7 +60,7 @@ class JBDA(Attack):
     instead: ClassVar[Mapping[type[Domain], str]] = RECOMBINED
     pool: Split
     surrogate: Network
-    training: Training = Training()
+    training: Training | None = None
     augmentation: Augmentation = JacobianRow()
     seeds: int = 150
     rounds: int | None = None

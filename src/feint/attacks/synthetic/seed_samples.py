@@ -46,7 +46,7 @@ class SeedSamples(Attack):
     Args:
         pool: Inputs of the attacker.
         surrogate: Architecture of the surrogate.
-        training: Recipe of the surrogate's training.
+        training: Recipe of the surrogate's training; None for `default_training`.
         step: Recipe of one step toward the boundary, or None.
         steps: Most steps for an input.
         start: Largest random change of a number before the first step, as a share of its usual range.
@@ -61,7 +61,7 @@ class SeedSamples(Attack):
     instead: ClassVar[Mapping[type[Domain], str]] = RECOMBINED
     pool: Split
     surrogate: Network
-    training: Training = Training()
+    training: Training | None = None
     step: GradientStep | None = None
     steps: int = 1
     start: float = 0.0
