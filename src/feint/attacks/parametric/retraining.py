@@ -27,7 +27,7 @@ class Retraining(Attack):
         mean KL(answer ‖ surrogate) + decay · ‖θ‖² / 2
 
     by at most `iterations` steps of L-BFGS. The paper's budget is α times the number of parameters, α from 1/2 to 5;
-    that is left to the budget here. The paper's optimiser, a batch one, is not named.
+    that is left to the budget here. The authors' code descends by SGD in batches of 20 answers.
 
     It is how one-vs-rest models are stolen (`one_vs_rest`): once normalised, p_k = σ(z_k) / Σσ(z_j) shows no single
     σ(z_k), so nothing is linear; K(d + 1) unknowns take (d + 1) · K / (K − 1) answers of K − 1 free numbers. A small

@@ -18,9 +18,8 @@ def one_vs_rest(inputs: Preprocessing, classes: int) -> nn.Module:
 
 
 def mlp20(inputs: Preprocessing, classes: int) -> nn.Module:
-    """Return a network with one hidden layer of 20 (Tramèr et al., USENIX Security 2016)."""
-    hidden = nn.Linear(inputs.features, 20)
-    return nn.Sequential(nn.Flatten(), hidden, nn.ReLU(inplace=True), nn.Linear(20, classes))
+    """Return a network with one hidden layer of 20 tanh units (Tramèr et al., USENIX Security 2016)."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs.features, 20), nn.Tanh(), nn.Linear(20, classes))
 
 
 def mlp(inputs: Preprocessing, classes: int) -> nn.Module:
