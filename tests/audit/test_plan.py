@@ -64,20 +64,28 @@ def test_the_best_attacker_is_planned_and_a_weaker_one_is_named_as_weaker():
     assert AttackerChoice((strong, trial("mlp", 0.945, 0.1)), {"majority": 0.1}, 200).best.name == "mlp"
 
 
-def test_the_longest_training_that_agrees_as_often_is_planned_where_as_many_budgets_fit():
+def test_the_longest_training_that_agrees_as_often_is_planned_and_smaller_budgets_are_left_out_for_it():
     short, long = trial("mlp", 0.94, 1.0), trial("mlp", 0.93, 10.0, Training(least_steps=20_000))
     worse = trial("mlp", 0.8, 20.0, Training(least_steps=40_000))
     other = trial("lenet", 0.94, 30.0, Training(least_steps=60_000))
     most = planned(1, trials=[short]).size.budgets
-    trainings = {minutes: planned(minutes, trials=[short, long, worse, other]) for minutes in (1, 10)}
-    assert {minutes: made.training for minutes, made in trainings.items()} == {
+    made = {minutes: planned(minutes, trials=[short, long, worse, other]) for minutes in (1, 2, 10)}
+    assert {minutes: it.training for minutes, it in made.items()} == {
         1: Training(),
+        2: long.surrogate.training,
         10: long.surrogate.training,
     }
-    assert trainings[1].size.budgets == trainings[10].size.budgets == most
-    assert [note.phrase for note in trainings[1].notes] == ["training shortened"]
-    assert not trainings[10].notes
-    assert not trainings[1].hurried
+    assert (made[10].size.budgets, made[2].size.budgets) == (most, most[-2:])
+    assert [note.phrase for note in made[1].notes] == ["training shortened"]
+    assert not made[2].notes
+    assert not made[10].notes
+    assert not made[1].hurried
+
+
+def test_a_wanted_budget_is_never_left_out_for_a_longer_training():
+    assert list(plan.without_smaller((100, 500, 2000, 5000), ())) == [(500, 2000, 5000), (2000, 5000)]
+    assert list(plan.without_smaller((100, 500, 2000, 5000), (500,))) == [(500, 2000, 5000), (500, 5000), (500,)]
+    assert list(plan.without_smaller((100, 500), ())) == []
 
 
 def test_lenses_that_train_models_are_paid_for_whatever_the_network_is(monkeypatch):

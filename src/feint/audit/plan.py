@@ -1,7 +1,7 @@
 """Plan of an audit: as many attacks, seeds and budgets as fit into its minutes, by speeds measured here."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -149,7 +149,8 @@ def make_plan(
         samples: Samples of the audit.
         candidates: Defenses to run, by name.
         choice: Attackers that were tried. A weaker one is planned only where no plan of the best one fits; a longer
-            training of the best one's network where as many budgets fit with it.
+            training of the best one's network where the largest budgets fit with it, without the smaller ones if need
+            be: how far an attacker gets is known of a strong one only.
         minutes: Time that the whole audit may take.
         seconds_per_answer: Seconds of one answer of the victim, measured here.
         budgets: Budgets that are run in any case, where the pool has so many inputs.
@@ -173,13 +174,17 @@ def make_plan(
     def plans(attacker: Attacker) -> list[AuditPlan]:
         return [plan(attacker, size) for size in sizes(affordable, budgets)]
 
-    def fitting(attacker: Attacker) -> list[AuditPlan]:
-        return [option for option in plans(attacker) if option.seconds <= available]
+    def fitting(options: Iterable[AuditPlan]) -> Iterator[AuditPlan]:
+        return (option for option in options if option.seconds <= available)
+
+    def longer(attacker: Attacker, most: tuple[int, ...]) -> Iterator[AuditPlan]:
+        if attacker.name == choice.longest.name:
+            yield from (option for option in plans(choice.longest) if option.size.budgets == most)
+            yield from (plan(choice.longest, Size(fewer)) for fewer in without_smaller(most, budgets))
 
     for attacker in dict.fromkeys([choice.best, *choice.attackers]):
-        for first in fitting(attacker):
-            longer = fitting(choice.longest) if attacker.name == choice.longest.name else []
-            return next((option for option in longer if option.size.budgets == first.size.budgets), first)
+        for first in fitting(plans(attacker)):
+            return next(fitting(longer(attacker, first.size.budgets)), first)
     least = min(plans(choice.best), key=lambda option: option.seconds)
     return replace(least, notes=(*least.notes, Remark("plan least", {"minutes": f"{minutes:g}"})), least=True)
 
@@ -230,6 +235,15 @@ def sizes(affordable: tuple[int, ...], wanted: Sequence[int]) -> Iterable[Size]:
         ),
         *(Size(budgets) for budgets in poorest),
     ]
+
+
+def without_smaller(affordable: tuple[int, ...], wanted: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Yield the budgets without the smallest, without the two smallest, and so on down to the `wanted`, or two."""
+    left = list(affordable)
+    for budget in affordable:
+        if budget not in wanted and len(left) > (1 if set(wanted) & set(affordable) else 2):
+            left.remove(budget)
+            yield tuple(left)
 
 
 def estimate(size: Size, candidates: Mapping[str, Candidate], speed: Speed) -> float:
