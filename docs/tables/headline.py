@@ -58,7 +58,8 @@ def _measured(suite: str, names: Iterable[str] | None) -> list[tuple[str, float,
     """Return for each defense its name, the naive share, the worst case, and the utility that it leaves."""
     [section] = sections(results_of(suite))
     budget, shown = section.compared(), []
-    for name in section.defenses if names is None else names:
+    attacked = (name for name in section.defenses if section.naive(name, budget) is not None)
+    for name in attacked if names is None else names:
         naive, worst = section.naive(name, budget), section.robust(name, budget)
         if naive is None or worst is None:
             raise MissingData(f"no worst case of {name}", "a row for each attack of the suite", "run the suite")
