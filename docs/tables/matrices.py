@@ -2,6 +2,7 @@
 
 from collections import Counter
 from functools import partial
+from itertools import product
 from statistics import fmean, median, variance
 
 from benchmarks.record import RESULTS
@@ -12,8 +13,7 @@ from feint.bench.load import shipped
 from feint.evaluation import traits
 from feint.evaluation.checks import find_flags, verdict
 from feint.evaluation.results import Results
-from feint.evaluation.results import Row as Cell
-from feint.evaluation.robust import robust
+from feint.evaluation.robust import robust, thefts
 from feint.i18n import Catalog
 from feint.report.section import sections
 from feint.report.summary import markdown
@@ -57,11 +57,10 @@ def seeds() -> str:
     ratios: dict[str, list[float]] = {"no defense, or labels only": [], "a defense's answers, in any other way": []}
     bare, read = ratios.values()
     for name in ("quick", "fashion_mnist", "cifar10"):
-        cells: dict[tuple[str, str, str, int], list[Cell]] = {}
-        for row in results_of(name):
-            if row.attack and not row.error:
-                cells.setdefault((row.victim, row.defense, row.attack, row.budget), []).append(row)
-        several = {tuple(row.scores["stealer_accuracy"] for row in rows): rows for rows in cells.values()}
+        [section] = sections(results_of(name))
+        places = product(section.defenses, section.budgets)
+        cells = [rows for place in places for rows in thefts(section.results, *place).values()]
+        several = {tuple(row.scores["stealer_accuracy"] for row in rows): rows for rows in cells}
         for shares, rows in several.items():  # the attackers who read the same labels made the same copies
             if len(shares) >= 3:
                 tests = traits.undefended, traits.labels_only, traits.returns_labels_only

@@ -239,9 +239,9 @@ def sizes(affordable: tuple[int, ...], wanted: Sequence[int]) -> Iterable[Size]:
 
 def without_smaller(affordable: tuple[int, ...], wanted: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """Yield the budgets without the smallest, without the two smallest, and so on down to the `wanted`, or two."""
-    left = list(affordable)
+    left, fewest = list(affordable), 1 if set(wanted) & set(affordable) else 2
     for budget in affordable:
-        if budget not in wanted and len(left) > (1 if set(wanted) & set(affordable) else 2):
+        if budget not in wanted and len(left) > fewest:
             left.remove(budget)
             yield tuple(left)
 

@@ -283,9 +283,7 @@ def _check_list(data: memoryview) -> None:
     try:
         _raw.decode(data)
     except msgspec.MsgspecError as error:
-        raise BadInput(
-            f"no request ({str(error)[:200]})", "an inference request in JSON", "see the protocol"
-        ) from error
+        raise BadInput(f"no request ({str(error)[:200]})", *REQUEST) from error
 
 
 @lru_cache(maxsize=1024)
