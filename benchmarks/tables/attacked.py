@@ -227,7 +227,7 @@ def cifar10() -> Parts:
 def fashion() -> Parts:
     """Return a LeNet on Fashion-MNIST with CIFAR-100 in grey, of which a second LeNet, of the same inputs, chooses."""
     images, recipe = data.load("fashion_mnist"), SETTINGS["fashion_mnist"]
-    proxy = partial(train, networks.get(recipe.network, images), images.train, training=recipe.victim, seed=1)
+    proxy = partial(train, networks.get(recipe.network, images), images.train, training=recipe.training, seed=1)
     pool = grey("cifar100@28", "train", POOL, images.domain)
     return Parts(setting_of_fashion(), pool, proxy, grey("gtsrb@28", "train", 5000, images.domain))
 

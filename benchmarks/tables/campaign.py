@@ -28,9 +28,9 @@ from benchmarks.tables.campaign_fits import (
     scores,
 )
 from benchmarks.tables.drawn_rows import ATTACKERS, OWNERS
-from benchmarks.tables.ladder import KEY, STRONG, SURROGATE
+from benchmarks.tables.ladder import KEY, SURROGATE
 from benchmarks.tables.newcomers import returned
-from benchmarks.tables.rows import Jobs, Row, prefix_of
+from benchmarks.tables.rows import Jobs, Row, mirrored, prefix_of
 from feint import victims
 from feint.attacks import Surrogate, default_surrogates, tune
 from feint.bench.demo import SETTINGS
@@ -43,7 +43,6 @@ from feint.defenses.outputs import LabelFlip
 from feint.evaluation import metrics
 from feint.gateway.array_query import ArrayQuery
 from feint.ledger import Ledger
-from feint.models import networks
 from feint.models.training import learn
 from feint.progress import ProgressCallback
 
@@ -237,10 +236,9 @@ def surrogate(victim: str, x: Tensor, p: Tensor) -> Surrogate:
     """Return the strongest surrogate that attackers are known to have, or of rows the best by their answers."""
     images = VICTIMS[victim].parts.setting.images
     if victim == "CIFAR-10":
-        return Surrogate(networks.get(SURROGATE, images), STRONG)
+        return mirrored(SURROGATE, images)
     if victim == "Fashion-MNIST":
-        setting = SETTINGS["fashion_mnist"]
-        return Surrogate(networks.get(setting.network, images), setting.surrogate)
+        return mirrored(SETTINGS["fashion_mnist"].surrogate, images)
     return tune(x, p, default_surrogates(images.domain, p.shape[1])).surrogate
 
 

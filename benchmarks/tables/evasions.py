@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.tables.evidence import Setting, setting_of_adult, setting_of_fashion
-from benchmarks.tables.rows import Jobs, Row
+from benchmarks.tables.rows import Jobs, Row, mirrored
 from feint import victims
 from feint.audit.query_test import DRAW, OF_ROWS, OUTLIERS
 from feint.bench.demo import SETTINGS
@@ -23,7 +23,6 @@ from feint.evaluation.decisions import prevalence
 from feint.evaluation.detection import first_accusation
 from feint.gateway.array_query import ArrayQuery
 from feint.ledger import Account
-from feint.models import networks
 from feint.models.training import learn
 from feint.progress import ProgressCallback
 from feint.recipes import registry
@@ -145,20 +144,23 @@ def sent_with_code(account: int) -> tuple[np.ndarray, float]:
 
 def copies_of_one_code(accounts: int, coded: bool, progress: ProgressCallback) -> Row:
     """Train copies on what accounts with images of one code get, or on as many answers to the pool as it is."""
-    setting, recipe = setting_of_fashion(), SETTINGS["fashion_mnist"]
+    setting = setting_of_fashion()
     given = [x[: int(min(accused, LENGTH))] for x, accused in map(sent_with_code, range(accounts))]
     x = torch.from_numpy(np.concatenate(given))
     if not coded:
         x = setting.pool.inputs(slice(0, len(x)))
     p, judged = victims.logits(setting.victim, x).softmax(-1), setting.honest
-    network, truth = networks.get(recipe.network, setting.images), victims.answers(setting.victim, judged)
-    copies = [learn(network, x, p, recipe.surrogate, seed=seed, progress=progress) for seed in range(SEEDS)]
+    tried, truth = (
+        mirrored(SETTINGS["fashion_mnist"].surrogate, setting.images),
+        victims.answers(setting.victim, judged),
+    )
+    copies = [learn(tried.network, x, p, tried.training, seed=seed, progress=progress) for seed in range(SEEDS)]
     scores = [
         metrics.theft(metrics.StolenAnswers(victims.answers(copy, judged), truth, judged.labels)) for copy in copies
     ]
     return {
         "victim": "Fashion-MNIST", "coded": coded, "accounts": accounts, "answers": len(x), "seeds": SEEDS,
-        "most_frequent_answer": prevalence(p.argmax(-1)), "surrogate": network.name, "n_test": len(judged),
+        "most_frequent_answer": prevalence(p.argmax(-1)), "surrogate": tried.network.name, "n_test": len(judged),
         **{name: [round(score[name], 4) for score in scores] for name in ("stealer_accuracy", "fidelity")},
     }  # fmt: skip
 

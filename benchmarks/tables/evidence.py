@@ -115,7 +115,7 @@ def setting_of_cifar10() -> Setting:
 def setting_of_fashion() -> Setting:
     """Return a LeNet that is trained by the recipe of the demo."""
     images, recipe = data.load("fashion_mnist"), SETTINGS["fashion_mnist"]
-    victim = train(networks.get(recipe.network, images), images.train, training=recipe.victim)
+    victim = train(networks.get(recipe.network, images), images.train, training=recipe.training)
     pool = grey("cifar100@28", "test", ATTACK_INPUTS, images.domain)
     return Setting(victim, images, pool, IMAGES, DRIFTS["image"])
 

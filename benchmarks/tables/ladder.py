@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tables.evidence import Setting, setting_of_cifar10
-from benchmarks.tables.rows import Jobs, Row
+from benchmarks.tables.rows import Jobs, Row, mirrored
 from feint import data, victims
 from feint.attacks.variation import altered, varied
 from feint.defense import Defense, Ladder
@@ -23,8 +23,7 @@ from feint.defenses.outputs import LabelFlip
 from feint.errors import Refused
 from feint.evaluation import metrics
 from feint.ledger import Ledger
-from feint.models import networks
-from feint.models.training import Training, learn
+from feint.models.training import learn
 from feint.progress import ProgressCallback
 from feint.query import Query
 from feint.service import Service
@@ -34,7 +33,6 @@ ORDINARY, VEHICLES = 20, (1, 9)  # images of the task that fillers are made of: 
 TURN = 50  # queries of a client before the next client's, at most
 FILLERS = {"copies": altered, "varied": varied}
 SURROGATE = "resnet9_32"
-STRONG = Training(epochs=20, batch_size=128, learning_rate=0.1, crop=4, flip=True)
 KEY = "an experiment's, not a secret"
 POLICIES = {
     "flipped labels": Defense(outputs=[LabelFlip(KEY)]),
@@ -174,11 +172,11 @@ def theft(
     rows, judged = np.array(sorted(asked.labels)), setting.calibration
     truth = victims.answers(setting.victim, judged)
     targets = nn.functional.one_hot(torch.tensor([asked.labels[row] for row in rows]), truth.shape[1]).float()
-    network = networks.get(SURROGATE, data.load("cifar10"))
-    stolen = learn(network, torch.from_numpy(pool.values[chosen[rows].numpy()]), targets, STRONG, progress=progress)
+    x, tried = torch.from_numpy(pool.values[chosen[rows].numpy()]), mirrored(SURROGATE, setting.images)
+    stolen = learn(tried.network, x, targets, tried.training, progress=progress)
     return {
         "policy": policy, "campaign": name, "clients": asked.clients, "pool": f"{pool.name}/{pool.part}",
-        "attack": "KnockoffNets, labels only", "surrogate": SURROGATE, "epochs": STRONG.epochs, "seed": 0,
+        "attack": "KnockoffNets, labels only", "surrogate": SURROGATE, "epochs": tried.training.epochs, "seed": 0,
         "asked": asked.queries, "answered": len(rows), "accused": asked.accused, "n_test": len(judged),
         **metrics.theft(metrics.StolenAnswers(victims.answers(stolen, judged), truth, judged.labels)),
         "defender_accuracy": metrics.accuracy(truth, judged.labels),

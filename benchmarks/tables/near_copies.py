@@ -61,7 +61,7 @@ def _victim(name: str, progress: ProgressCallback) -> tuple[nn.Module, Tensor]:
         return published_resnet20().eval(), x
     setting = SETTINGS[name]
     network = networks.get(setting.network, images)
-    return train(network, images.train, training=setting.victim, progress=progress).eval(), x
+    return train(network, images.train, training=setting.training, progress=progress).eval(), x
 
 
 def _cosine(service: Service, x: Tensor, step: float) -> float:

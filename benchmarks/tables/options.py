@@ -1,17 +1,17 @@
-"""What options of a strong attacker bring: pretrained weights, the pool's own labels beside the answers, and a proxy.
+"""What options of a strong attacker bring: pretrained weights, the pool's own labels, a proxy, mirror images.
 
 No suite: a proxy that chooses queries has no recipe of its own. The pool is of another task than the victim's, so that
-its labels teach nothing about the victim by themselves: Fashion-MNIST for digits, CIFAR-100 for Fashion-MNIST.
+its labels teach nothing about the victim by themselves: Fashion-MNIST for digits, CIFAR-100 for the others.
 """
 
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import product
 
-from benchmarks.tables.rows import Jobs, Row
+from benchmarks.tables.rows import Jobs, Row, published_resnet20
 from feint import Service, data
 from feint.attacks import ActiveThief, Attack, HardLabels, KCentre, KnockoffNets
-from feint.attacks.surrogates import default_training
+from feint.attacks.surrogates import MIRRORED, RESNET, default_training
 from feint.bench.demo import SETTINGS
 from feint.data import Split
 from feint.data.pools import parse_split
@@ -22,20 +22,24 @@ from feint.models.training import Pretrained, Training, train
 from feint.progress import ProgressCallback
 from feint.victims import Trained
 
-SEEDS = range(3)
 PUBLIC = Training(epochs=5, batch_size=64, learning_rate=0.05)  # of networks that learn the pool's own labels
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Victim, by the name of its data, with the pool and the budget of its attacker."""
+    """Victim, by the name of its data, with the pool and the budget of its attacker, and the number of seeds."""
 
     pool: str
     budget: int
+    seeds: int = 3
     flip: bool = False
 
 
-SCENES = {"digits": Scene("fashion_mnist/train", 1000), "fashion_mnist": Scene("cifar100/train", 5000, flip=True)}
+SCENES = {
+    "digits": Scene("fashion_mnist/train", 1000),
+    "cifar10": Scene("cifar100/train", 5000, seeds=1, flip=True),
+    "fashion_mnist": Scene("cifar100/train", 5000, flip=True),
+}
 ANSWERS = {"probabilities": (), "labels": (HardLabels(),)}
 
 
@@ -61,19 +65,32 @@ def proxy(pool: Split, network: Network, training: Training, scene: Scene) -> At
     return ActiveThief(pool, network, training, KCentre(), proxy=chooses)
 
 
-OPTIONS = {"none": knockoff, "pretrained weights": pretrained, "own labels": auxiliary, "k-centre by a proxy": proxy}
+def mirrored(pool: Split, network: Network, training: Training, scene: Scene) -> Attack:
+    """Return the attack whose surrogate averages over mirror images when it predicts."""
+    return KnockoffNets(pool, replace(network, name=MIRRORED), training)
+
+
+OPTIONS = {
+    "none": knockoff,
+    "pretrained weights": pretrained,
+    "own labels": auxiliary,
+    "k-centre by a proxy": proxy,
+    "mirror images": mirrored,
+}
 
 
 @cache
 def _victim(name: str) -> Classifier:
+    if name == "cifar10":
+        return published_resnet20()
     images, setting = data.load(name), SETTINGS[name]
-    return train(networks.get(setting.network, images), images.train, training=setting.victim)
+    return train(networks.get(setting.network, images), images.train, training=setting.training)
 
 
 def row(name: str, option: str, answers: str, seed: int) -> Row:
     """Return the scores of one theft."""
     scene, images, victim = SCENES[name], data.load(name), _victim(name)
-    network = victim.network
+    network = networks.get(SETTINGS[name].surrogate, images)
     training = replace(default_training(network), flip=scene.flip)
     attack = OPTIONS[option](parse_split(scene.pool).scaled(network.shape), network, training, scene)
     oracle = Service(victim).oracle(client="attacker", budget=scene.budget)
@@ -87,5 +104,7 @@ def row(name: str, option: str, answers: str, seed: int) -> Row:
 
 def jobs(progress: ProgressCallback) -> Jobs:
     """Yield one job for each theft, those of the first seed first."""
-    for name, seed, option, answers in product(SCENES, SEEDS, OPTIONS, ANSWERS):
-        yield f"{name}-{option}-{answers}-{seed}", partial(row, name, option, answers, seed)
+    for name, scene in SCENES.items():
+        for seed, answers, option in product(range(scene.seeds), ANSWERS, OPTIONS):
+            if option != "mirror images" or SETTINGS[name].surrogate == RESNET:
+                yield f"{name}-{option}-{answers}-{seed}", partial(row, name, option, answers, seed)

@@ -141,7 +141,7 @@ def decays() -> str:
 
 def options() -> str:
     """Return the table of what options of a strong attacker bring."""
-    names = {"digits": "MLP, digits", "fashion_mnist": "LeNet, Fashion-MNIST"}
+    names = {"digits": "MLP, digits", "fashion_mnist": "LeNet, Fashion-MNIST", "cifar10": "ResNet-20, CIFAR-10"}
     found = rows_of("options")
     tried = list(dict.fromkeys(row["option"] for row in sorted(found, key=lambda row: row["option"] != "none")))
     lines = [["Victim", "Pool", "Queries", "Answers", *tried]]
