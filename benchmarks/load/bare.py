@@ -37,7 +37,7 @@ def main(path: str, port: str, grpc_port: str) -> None:
     decoder, encoder = msgspec.json.Decoder(Infer), msgspec.json.Encoder()
 
     def infer(x: np.ndarray) -> np.ndarray:
-        return session.run([output], {name: x})[0]
+        return np.asarray(session.run([output], {name: x})[0])
 
     async def app(scope, receive, send):
         if scope["type"] == "lifespan":

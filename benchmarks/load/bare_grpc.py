@@ -22,7 +22,7 @@ async def started(infer: Callable[[np.ndarray], np.ndarray], name: str, output: 
     handler = grpc.unary_unary_rpc_method_handler(
         answer,
         request_deserializer=proto.ModelInferRequest.FromString,
-        response_serializer=lambda message: message.SerializeToString(),
+        response_serializer=proto.ModelInferResponse.SerializeToString,
     )
     server = grpc.aio.server()
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(proto.SERVICE, {"ModelInfer": handler})])

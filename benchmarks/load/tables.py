@@ -73,10 +73,10 @@ def faults() -> str:
     """Return the table of answers beside charges, when a process was killed under load."""
     heads = "Killed under load|Answered|Charged|Lost|Charged, not answered|In flight|Undefended|Recovery, s"
     counts = "answered", "charged", "lost", "extra", "in_flight", "undefended"
-    rows = [
-        [row["fault"], *(f"{row[key]:,}" for key in counts), f"{row['recovery_s']:.2f}"] for row in rows_of("faults")
-    ]
-    return grid([heads.split("|"), *rows])
+    rows: list[list[str]] = [[*heads.split("|")]]
+    for row in rows_of("faults"):
+        rows.append([row["fault"], *(f"{row[key]:,}" for key in counts), f"{row['recovery_s']:.2f}"])
+    return grid(rows)
 
 
 def memory() -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from art.defences.postprocessor import ReverseSigmoid
+from art.defences.postprocessor import ReverseSigmoid  # pyright: ignore[reportMissingImports]
 
 from benchmarks.speed.clock import least
 from feint.defenses.outputs import APGP, KL, L1, L2, APGPClosedForm, Cosine, ReverseKL

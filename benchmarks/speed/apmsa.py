@@ -12,6 +12,7 @@ Needs FEINT_DATA with the directory cifar10 and weights_cifar10_resnet20.npz.
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -66,7 +67,9 @@ def speed() -> list[Row]:
         *(APMSA(step=step) for step in (DeepFool(), FGSM(), CW())),
         APMSA(steps=8, refinements=8, constant_time=True),
     ]
-    loops = {f"loop, step 1/{255 * finer}": {"step": 1 / (255 * finer)} for finer in (1, 4, 16, 64)}
+    loops: dict[str, dict[str, Any]] = {
+        f"loop, step 1/{255 * finer}": {"step": 1 / (255 * finer)} for finer in (1, 4, 16, 64)
+    }
     loops["loop, step 1/255, constant time"] = {"step": 1 / 255, "constant_time": True}
     rows = [
         measured(name, model, x, lambda x, how=how: one_by_one(lambda row: loop(model, row, **how), x))

@@ -1,6 +1,7 @@
 """The bench: what it costs to come back to finished cells, to hand cells out, and what a second worker brings."""
 
 import functools
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -80,7 +81,7 @@ def ray_cluster(workers: int) -> Iterator[None]:
     """A Ray cluster on this machine with room for so many cells."""
     import ray
 
-    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:

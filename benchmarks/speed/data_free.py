@@ -17,8 +17,9 @@ from feint import Service
 from feint.attacks import DFME, MAZE, Differences, HalfCosine, LoopConfig
 from feint.attacks.data_free.generators import ImageGenerator, squash
 from feint.models.networks import Network
+from feint.signature import Pixels
 
-NETWORK = Network("lenet", (1, 28, 28), 10)
+NETWORK = Network("lenet", Pixels((1, 28, 28)), 10)
 TURNS, REPEATS = 10, 3
 DFME_GAME = LoopConfig(256, latent=64, width=8)
 MAZE_GAME = LoopConfig(128, replay_steps=10, latent=64, width=8, schedule=HalfCosine())

@@ -9,6 +9,7 @@ from feint.attacks.parametric.linear_parameters import classifier, parameters
 from feint.models.networks import Network
 from feint.oracle import Oracle
 from feint.service import Service
+from feint.signature import Pixels
 
 FEATURES, CLASSES = 10_000, 10
 Row = dict[str, str | float]
@@ -17,7 +18,7 @@ Row = dict[str, str | float]
 def speed() -> list[Row]:
     """Seconds, relative error of the parameters and queries: d + 1 of them, the least there can be."""
     torch.set_num_threads(1)
-    network = Network("linear", (1, 100, 100), CLASSES)
+    network = Network("linear", Pixels((1, 100, 100)), CLASSES)
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(CLASSES, FEATURES, generator=generator).double() * 0.05
     victim = classifier(network, weight, torch.randn(CLASSES, generator=generator).double())

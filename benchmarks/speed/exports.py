@@ -14,6 +14,7 @@ from feint.defenses.outputs import APGP, ReverseSigmoid, Rounding
 from feint.defenses.outputs.output import Output
 from feint.gateway.backends.onnx_model import OnnxModel
 from feint.models.networks import Network
+from feint.signature import Pixels
 from feint.victims import logits
 
 Row = dict[str, str | float]
@@ -26,7 +27,7 @@ def cost() -> list[Row]:
     Returns:
         Medians of the defended graph and of the bare one beside it, and the least time of the output defense alone.
     """
-    model = Network("resnet18", (3, 32, 32), 10).build(0).eval()
+    model = Network("resnet18", Pixels((3, 32, 32)), 10).build(0).eval()
     x = torch.rand(128, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     p = (4 * logits(model, x)).softmax(-1)
     defenses: Mapping[str, Output] = {

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from art.attacks.extraction import CopycatCNN as ArtCopycatCNN
-from art.attacks.extraction import KnockoffNets as ArtKnockoffNets
-from art.estimators.classification import PyTorchClassifier
+from art.attacks.extraction import CopycatCNN as ArtCopycatCNN  # pyright: ignore[reportMissingImports]
+from art.attacks.extraction import KnockoffNets as ArtKnockoffNets  # pyright: ignore[reportMissingImports]
+from art.estimators.classification import PyTorchClassifier  # pyright: ignore[reportMissingImports]
 
 import feint
 from benchmarks.speed.clock import processor_seconds

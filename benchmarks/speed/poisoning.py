@@ -12,6 +12,7 @@ from benchmarks.speed.clock import least
 from feint.defenses.outputs import GRAD2, MAD, MADArgmax, MinInnerProduct, ModelGuardW
 from feint.defenses.outputs.corners import farthest_sets
 from feint.models.networks import Classifier, Network
+from feint.signature import Pixels
 from feint.victims import Trained
 
 MEASURED = 20  # rows that the published way is timed on; its time is scaled to our number of rows
@@ -93,7 +94,7 @@ def one_enumeration(p: Tensor, s: Tensor) -> Tensor:
 def grad2() -> list[Row]:
     """Measure GRAD2 beside one redirection for each answer."""
 
-    def one_by_one(model: nn.Module, p: Tensor, x: Tensor) -> None:
+    def one_by_one(model: Classifier, p: Tensor, x: Tensor) -> None:
         for row, it in zip(p, x, strict=True):
             one_redirection(model, row, it)
 
@@ -111,7 +112,7 @@ def grad2() -> list[Row]:
     return measured
 
 
-def one_redirection(model: nn.Module, p: Tensor, x: Tensor, epsilon: float = 1.0) -> Tensor:
+def one_redirection(model: Classifier, p: Tensor, x: Tensor, epsilon: float = 1.0) -> Tensor:
     """GRAD² for one row: a double backward pass, then the greedy transfer in a loop over classes."""
     parameters = [it.requires_grad_() for it in model.parameters()]
     y = p.clone().requires_grad_()
@@ -153,9 +154,9 @@ def matrix() -> list[Row]:
     return measured
 
 
-def network(name: str, shape: tuple[int, int, int]) -> tuple[nn.Module, Tensor, Tensor]:
+def network(name: str, shape: tuple[int, int, int]) -> tuple[Classifier, Tensor, Tensor]:
     """A network, and a batch of 128 answers and inputs."""
-    model = Network(name, shape, 10).build().eval().requires_grad_(False)
+    model = Network(name, Pixels(shape), 10).build().eval().requires_grad_(False)
     return model, rows(128, 10, 0), torch.rand(128, *shape, generator=torch.Generator().manual_seed(0))
 
 

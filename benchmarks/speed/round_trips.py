@@ -32,14 +32,21 @@ class Tested:
     def __init__(self) -> None:
         self._test, self._rule = martingale(), Budget(10**9)
 
+    @property
+    def rules(self) -> tuple[Budget, ...]:
+        return (self._rule,)
+
     def admit(self, query, account) -> None:
         self._rule.admit(query, account)
 
     async def compute(self, query, account=None) -> np.ndarray:
         return np.full((len(query), 10), 0.1, np.float32)
 
-    async def answer(self, query, computed, account, record, *, shadow) -> np.ndarray:
+    async def answer(self, query, computed, account, record=None, *, shadow=False) -> np.ndarray:
         account.accuse(self._test.observe(np.full(len(query), self._test.inputs[CALIBRATION // 2]), query, account))
+        return computed
+
+    async def strongest(self, query, computed) -> np.ndarray:
         return computed
 
 

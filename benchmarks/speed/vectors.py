@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from art.defences import postprocessor as art
+from art.defences import postprocessor as art  # pyright: ignore[reportMissingImports]
 
 from benchmarks.speed.apgp import Row, rows
 from benchmarks.speed.clock import least

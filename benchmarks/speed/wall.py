@@ -9,12 +9,13 @@ import torch
 from benchmarks.speed.clock import least
 from feint import Query, Service
 from feint.models.networks import Network
+from feint.signature import Pixels
 
 
 def cost() -> list[dict[str, str | float]]:
     """Milliseconds a batch, bare and through a service without a defense."""
     torch.set_num_threads(2)
-    model = Network("resnet20", (3, 32, 32), 10).build().eval()
+    model = Network("resnet20", Pixels((3, 32, 32)), 10).build().eval()
     x = torch.rand(128, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     service, oracle = Service(model), Service(model).oracle(client="attacker", budget=10**9)
 

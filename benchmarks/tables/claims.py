@@ -218,6 +218,7 @@ def innocent_students(setup: Setup) -> Row:
 def trained(setup: Setup, *, step: float, answers: str) -> Row:
     """Return what a trained mark tells of a copy; one without a margin is a plain backdoor, which is known to fail."""
     images = setup.images
+    assert setup.marking is not None
     recipe = MarginWatermark(step=step, training=setup.marking, from_scratch=True)
     model, _ = recipe.retrain(victim(setup), images.train)
     mark = trained_mark(recipe, images.train, 10)

@@ -59,7 +59,7 @@ def fitted(images: Dataset, name: str, *, binary: bool = False) -> nn.Module:
     """A victim of this form: softmax regression and the like by SGD."""
     labels = images.train.labels
     train = Split.of(images.train.values, (labels >= 5).long().numpy() if binary else labels.numpy(), name=images.name)
-    network = Network(name, images.shape, 2 if binary else len(images.classes))
+    network = Network(name, images.domain, 2 if binary else len(images.classes))
     return feint.train(network, train, training=Training(epochs=20, learning_rate=0.05, weight_decay=1e-3))
 
 
@@ -80,7 +80,7 @@ def undefended(progress: ProgressCallback) -> Jobs:
         d = math.prod(images.shape)
         for binary in (True, False):
             kind = "binary" if binary else "softmax"
-            network = Network("linear", images.shape, 2 if binary else 10)
+            network = Network("linear", images.domain, 2 if binary else 10)
             attack = EquationSolving(network)
             yield from thefts(
                 f"{kind} regression",
@@ -104,12 +104,12 @@ def undefended(progress: ProgressCallback) -> Jobs:
                 )
     d = 64
     for name, form in {"one-vs-rest": "one_vs_rest", "perceptron of 20": "mlp20"}.items():
-        network = Network(form, digits.shape, 10)
+        network = Network(form, digits.domain, 10)
         count = sum(it.numel() for it in network.build().parameters())
         least = -(-count // 9)  # an answer of ten classes is nine numbers
         attack = Retraining(network)
         yield from thefts(name, digits, attack, partial(fitted, digits, form), least, [least, count, 5 * count])
-    tree = Network("tree", digits.shape, 10)
+    tree = Network("tree", digits.domain, 10)
     for leaves in (10, 50):
         grow = partial(grown, digits, leaves, distinct=True)
         yield from thefts(f"tree of {leaves} distinct leaves", digits, PathFinding(tree), grow, None, [1_000_000])
@@ -134,7 +134,7 @@ def thefts(
 def defended(progress: ProgressCallback) -> Jobs:
     """Softmax regression on digits behind each output defense: by equations, from many more answers, from labels."""
     digits = data.load("digits")
-    network = Network("linear", digits.shape, 10)
+    network = Network("linear", digits.domain, 10)
     attacks = {
         "equations, d + 1 queries": (EquationSolving(network), 65),
         "equations, 100 (d + 1) queries": (EquationSolving(network), 6500),

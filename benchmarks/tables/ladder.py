@@ -27,6 +27,7 @@ from feint.models.training import learn
 from feint.progress import ProgressCallback
 from feint.query import Query
 from feint.service import Service
+from feint.signature import Domain
 
 BUDGET = 10_000  # answers that the attacker wants
 ORDINARY, VEHICLES = 20, (1, 9)  # images of the task that fillers are made of: of cars and trucks, the surest classes
@@ -72,9 +73,9 @@ class Campaign:
 class Known(nn.Module):
     """A model that computes many answers at once and then returns them one by one."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, domain: Domain) -> None:
         super().__init__()
-        self.model, self.domain, self.rows = model, victims.domain_of(model), dict[bytes, Tensor]()
+        self.model, self.domain, self.rows = model, domain, dict[bytes, Tensor]()
 
     def learn(self, x: Tensor) -> None:
         """Compute the next answers, of inputs as they are and as a keyed policy shows them, in place of the last."""
@@ -125,7 +126,7 @@ class Asked(NamedTuple):
 
 def ask(setting: Setting, policy: str, campaign: Campaign, x: Tensor) -> Asked:
     """Ask for labels. An account that was refused is not used again."""
-    ledger, known, labels = Ledger(), Known(setting.victim), dict[int, int]()
+    ledger, known, labels = Ledger(), Known(setting.victim, setting.images.domain), dict[int, int]()
     service = Service(known, Ladder([setting.plain], [Defense(), POLICIES[policy]]), ledger=ledger)
     queries, clients, refused = 0, set[str](), set[str]()
     for client, batch, wanted in campaign.batches(x, vehicles(setting.honest)):

@@ -35,10 +35,15 @@ BUDGETS = 100, 1000, 5000
 ACCESS = "probabilities", "labels", "probabilities behind APGP top-1"
 
 
+def table_of(images: Dataset) -> Columns:
+    """Return the domain of a table."""
+    assert isinstance(images.domain, Columns)
+    return images.domain
+
+
 def frame(images: Dataset, part: str) -> Any:
     """Return the inputs of a part of a table as a data frame, with categories as such."""
-    split, domain = getattr(images, part), images.domain
-    assert isinstance(domain, Columns)
+    split, domain = getattr(images, part), table_of(images)
     pandas = require("pandas", "sklearn")
     table = pandas.DataFrame(domain.to_table(split.inputs().numpy()))
     for column in domain.columns:
@@ -60,8 +65,9 @@ def regression(images: Dataset, folder: Path) -> Path:
     compose, pipeline, preprocessing, linear_model = (
         require(f"sklearn.{name}", "sklearn") for name in ("compose", "pipeline", "preprocessing", "linear_model")
     )
-    x = frame(images, "train").astype({c.name: object for c in images.domain.columns if c.categories})
-    words = [column for column in images.domain.columns if column.categories is not None]
+    columns = table_of(images).columns
+    x = frame(images, "train").astype({c.name: object for c in columns if c.categories})
+    words = [column for column in columns if column.categories is not None]
     known = [[*(column.categories or ()), *([np.nan] if column.optional else [])] for column in words]
     encoder = preprocessing.OneHotEncoder(categories=known)
     encoded = compose.ColumnTransformer(
@@ -106,7 +112,7 @@ def victim(name: str) -> tuple[nn.Module, Dataset]:
         model = victims.load_any(make(images, Path(folder)), domain=images.domain).eval()
         known = victims.domain_of(model)
         if isinstance(known, Columns):  # the codes of the set's categories are those of the model
-            pairs = zip(known.columns, images.domain.columns, strict=True)
+            pairs = zip(known.columns, table_of(images).columns, strict=True)
             assert all(mine.categories == theirs.categories for mine, theirs in pairs)
         return model, images
 

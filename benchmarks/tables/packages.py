@@ -114,6 +114,7 @@ def profanity() -> tuple[nn.Module, Dataset]:
     place, reviews = package("profanity_check") / "data", data.load("imdb")
     model = pipeline.make_pipeline(joblib.load(place / "vectorizer.joblib"), joblib.load(place / "model.joblib"))
     domain = Text(400)
+    assert isinstance(reviews.domain, Text)
     texts = [text[:300] for text in reviews.domain.to_strings(reviews.train.inputs(slice(0, 7000)).numpy())]
     swearing = [("idiot", "bastard", "asshole")[i % 9 // 3] if i % 3 == 0 else "" for i in range(len(texts))]
     x = domain.from_strings(
@@ -137,7 +138,7 @@ def _divided(name: str, classes: tuple[str, ...], domain: Domain, x: np.ndarray,
     order = np.random.default_rng(0).permutation(len(x))
     parts = {"train": order[:300], "test": order[300:1200], "held_out": order[1200:]}
     splits = {part: Split.of(x[rows], y[rows], domain=domain, name=name, part=part) for part, rows in parts.items()}
-    return Dataset(name, classes, **splits)
+    return Dataset(name, classes, splits["train"], splits["test"], splits["held_out"])
 
 
 class Package(NamedTuple):
