@@ -39,10 +39,10 @@ def verdicts() -> str:
     """Return the table of suites: how many of their thefts are to be trusted, and what flags the others."""
     lines = [["Suite", "Thefts run", "of", "Trusted", "Within noise only", "Both", "Flags of the others"]]
     for name in shipped():
-        if (RESULTS / f"{name}.jsonl").exists():
-            results = results_of(name)
-            flags = find_flags(results)
-            raised = [{flag.name for flag in flags[row.fingerprint]} for row in results if row.attack]
+        results = results_of(name) if (RESULTS / f"{name}.jsonl").exists() else Results()
+        flags = find_flags(results)
+        raised = [{flag.name for flag in flags[row.fingerprint]} for row in results if row.attack]
+        if raised:
             trusted, near = raised.count(set()), raised.count({"within-noise"})
             others = Counter(flag for names in raised if names - {"within-noise"} for flag in sorted(names))
             share = f"{(trusted + near) / len(raised):.0%}"
@@ -89,20 +89,17 @@ def trained() -> str:
 
 
 def every_defense() -> str:
-    """Return the table of utility and stealer accuracy of each defense, with one line for each strength."""
+    """Return the table of what each defense leaves to honest clients, with one line for each strength."""
     results = results_of("defenses")
     scores = "defender_accuracy", "label_kept", "l1", "kl", "ece", "auroc", "added_ms_per_1000", "added_mb_per_1000"
-    heads = "Defense|Defender accuracy|Label kept|L1|KL|ECE|AUROC|ms|MiB|Stealer, probabilities|Stealer, labels only"
-    rows = [[*heads.split("|"), "Worst case"]]
-    stolen = {(line.defense, reading(line.attack)): line.scores["stealer_accuracy"] for line in results.lines()}
+    heads = "Defense|Defender accuracy|Label kept|L1|KL|ECE|AUROC|ms|MiB"
+    rows = [heads.split("|")]
     for name in sorted(results.names("defense"), key=lambda defense: (defense != "none", natural(defense))):
         utility = results.utility(name)
         shares = [f"{100 * utility[score]:.2f}" for score in scores[:2]]
         numbers = [f"{utility[score]:.2f}" if score in utility else "" for score in scores[2:6]]
         costs = [_short(utility[score]) if score in utility else "" for score in scores[6:]]
-        thefts = [stolen.get((name, attack)) for attack in ("as they are", "labels only")]
-        shown = ["" if share is None else f"{100 * share:.1f}" for share in thefts]
-        rows.append([name, *shares, *numbers, *costs, *shown, worst_case(results, name)])
+        rows.append([name, *shares, *numbers, *costs])
     return grid(rows)
 
 
