@@ -94,6 +94,7 @@ CAMPAIGNS = {  # those that matter most come first
     "100 accounts": Campaign(clients=100),
     "10 accounts": Campaign(clients=10),
 }
+FLIPPED = "1,000 accounts", "1 account"  # the most and the least answers before an accusation; others lie between
 
 
 def jobs(progress: ProgressCallback) -> Jobs:
@@ -102,7 +103,7 @@ def jobs(progress: ProgressCallback) -> Jobs:
     for name, campaign in CAMPAIGNS.items():
         yield f"asked-{name}", partial(counted, setting, name, campaign, pool)
     for name, campaign in CAMPAIGNS.items():
-        for policy in POLICIES:
+        for policy in POLICIES if name in FLIPPED else ("refusal",):
             yield f"ladder-{name}-{policy}", partial(theft, setting, name, policy, campaign, pool, progress)
     own = partial(theft, setting, "own images", "refusal", Campaign(), setting.honest, progress)
     yield "ladder-own images-refusal", own
