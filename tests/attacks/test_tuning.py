@@ -9,8 +9,8 @@ import torch
 
 from feint.attacks import Surrogate, default_surrogates, default_training, tune
 from feint.attacks.surrogates import ADAMW, SGD
+from feint.attacks.tuning import alike
 from feint.errors import BadRecipe, Diverged
-from feint.evaluation.training_time import inputs_seen
 from feint.models.networks import Network
 from feint.models.training import Training, learn
 from feint.signature import Column, Columns, Pixels, Text, Tokens
@@ -41,6 +41,21 @@ def test_the_best_surrogate_is_chosen_and_baselines_stand_beside():
     assert tuning.baselines.keys() == {"majority", "nearest neighbour", "linear"}
     assert tuning.baselines["linear"] == tuning.trials[0].agreement < 0.7
     assert 0.4 < tuning.baselines["majority"] < 0.6 < tuning.baselines["nearest neighbour"] < tuning.agreement
+
+
+def test_of_trainings_that_agree_as_often_the_longest_is_chosen():
+    boosted = table("boosted_trees")[0]  # fitted at once, so that both trials are one and the same
+    longer = replace(boosted, training=replace(ADAMW, least_steps=5000))
+    assert tune(*rows(300), (longer, *table("logistic", "boosted_trees"))).surrogate == longer
+    assert tune(*rows(300), (boosted, *table("logistic"), longer)).surrogate == longer
+
+
+def test_a_longer_training_that_agrees_less_is_not_chosen():
+    slow = Surrogate(Network("mlp", DOMAIN, 2), replace(ADAMW, learning_rate=1e-9, least_steps=5000))
+    quick = Surrogate(slow.network, replace(ADAMW, learning_rate=1e-2))
+    tuning = tune(*rows(300), (slow, quick))
+    assert tuning.surrogate == quick
+    assert not alike(tuning.trials[0].agreement, tuning.agreement, tuning.answers)
 
 
 def test_an_attacker_that_learned_nothing_is_known_for_it():
@@ -115,7 +130,7 @@ def test_the_steps_of_a_default_training_depend_on_the_network_alone(name, steps
     training = default_training(Network(name, (3, 32, 32), 10))
     assert training.least_steps == steps
     assert (training.crop, training.flip) == (4, False)
-    assert inputs_seen(training, 200) == inputs_seen(training, 1000) == steps * training.batch_size
+    assert training.inputs_seen(200) == training.inputs_seen(1000) == steps * training.batch_size
 
 
 def test_a_network_that_averages_over_mirror_images_is_trained_on_them():

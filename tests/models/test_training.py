@@ -14,7 +14,7 @@ import torch
 
 from feint.data import Split
 from feint.errors import BadInput, BadRecipe, DamagedFile, Diverged, NotWritten
-from feint.evaluation.training_time import TrainingSpeed, inputs_seen
+from feint.evaluation.training_time import TrainingSpeed
 from feint.models import training, training_loop
 from feint.models.cache import cached_in
 from feint.models.checkpoint import TrainingState
@@ -380,7 +380,7 @@ def test_the_images_that_a_training_sees_are_known_beforehand(n):
     epochs, progress, recipe = [], ProgressCallback(), Training(epochs=3, batch_size=20, least_steps=15)
     progress.step = lambda what, done, total: epochs.append(done)
     learn(NETWORK, X[:n], Y[:n], recipe, progress=progress)
-    assert inputs_seen(recipe, n) == pytest.approx(n * len(epochs), rel=0.1)
+    assert recipe.inputs_seen(n) == pytest.approx(n * len(epochs), rel=0.1)
 
 
 @pytest.mark.parametrize("optimizer", [None, "adamw"])

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from feint.attacks import Surrogate, default_surrogates, default_training, tune
 from feint.attacks.probing import draw_rows
 from feint.attacks.seeds import attacker_seed
-from feint.attacks.tuning import Tuning
+from feint.attacks.tuning import Tuning, alike
 from feint.data import Split
-from feint.evaluation.training_time import inputs_seen
 from feint.models.networks import Classifier
 from feint.models.training import Training, learn
 from feint.progress import ProgressCallback
@@ -22,7 +21,6 @@ from feint.signature import Domain, Pixels
 
 ROWS = 1000  # answers on which attackers are tried, where the pool has so many
 TRIED_SHARE = 0.3  # of a training's steps that a trial takes
-ALIKE = 1.0  # standard errors within which the quicker of two attackers is taken
 LARGE = 24  # pixels of a side from which on images are shifted at random
 FLOOR = 0.2  # of the time for `ROWS` answers that a network takes at least which scikit-learn fits
 TIMED = 2  # batches of a training that is timed
@@ -52,13 +50,13 @@ class Attacker:
     @property
     def inputs(self) -> int:
         """Number of inputs that the training sees, repeats included."""
-        return inputs_seen(self.surrogate.training, self.rows)
+        return self.surrogate.training.inputs_seen(self.rows)
 
     def seconds_for(self, budget: int) -> float:
         """Estimate the seconds of a training on the answers to `budget` queries."""
         if self.surrogate.network.architecture.at_once:
             return self.seconds * max(FLOOR, budget / self.rows)
-        return self.seconds * inputs_seen(self.surrogate.training, budget) / self.inputs
+        return self.seconds * self.surrogate.training.inputs_seen(budget) / self.inputs
 
 
 @dataclass(frozen=True)
@@ -97,10 +95,8 @@ class AttackerChoice:
 
     @property
     def _near(self) -> list[Attacker]:
-        first = self.attackers[0]
-        smoothed = (first.agreement * self.answers + 0.5) / (self.answers + 1)
-        error = (smoothed * (1 - smoothed) / self.answers) ** 0.5
-        return [attacker for attacker in self.attackers if first.agreement - attacker.agreement <= ALIKE * error]
+        most = self.attackers[0].agreement
+        return [attacker for attacker in self.attackers if alike(attacker.agreement, most, self.answers)]
 
     @property
     def tried(self) -> dict[str, float]:
@@ -181,4 +177,4 @@ def _timed(surrogate: Surrogate, x: Tensor, p: Tensor) -> float:
     learn(surrogate.network, x[rows], p[rows], short)  # the first training also sets up
     started = time.perf_counter()
     learn(surrogate.network, x[rows], p[rows], short)
-    return (time.perf_counter() - started) / len(x[rows]) * inputs_seen(training, len(x))
+    return (time.perf_counter() - started) / len(x[rows]) * training.inputs_seen(len(x))

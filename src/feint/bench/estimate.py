@@ -9,7 +9,7 @@ from feint import data
 from feint.bench.suite import Suite
 from feint.errors import MissingData
 from feint.evaluation.results import Cell, Results, Row
-from feint.evaluation.training_time import MEASURED, inputs_seen, seconds_per_input
+from feint.evaluation.training_time import MEASURED, seconds_per_input
 from feint.models import networks
 
 
@@ -50,7 +50,7 @@ def estimate(suite: Suite, cells: Iterable[Cell], results: Results) -> Estimate:
         except MissingData as error:
             return Estimate(None, f"nothing: {error.args[0]}")
         trainings = {victim: suite.resources(victim).training for victim in speeds}
-        seconds += sum(inputs_seen(trainings[cell.victim], cell.budget) / speeds[cell.victim] for cell in new)
+        seconds += sum(trainings[cell.victim].inputs_seen(cell.budget) / speeds[cell.victim] for cell in new)
         measured = ", ".join(f"{victim}: {images:,.0f} images/s" for victim, images in speeds.items())
         rests_on.append(
             f"{_thefts(len(new))} from how fast the surrogate trains here in one thread ({measured}), once for each "

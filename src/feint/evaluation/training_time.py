@@ -35,11 +35,6 @@ class TrainingSpeed(ProgressCallback):
         return self._inputs / self._seconds if self._seconds else None
 
 
-def inputs_seen(training: Training, budget: int) -> int:
-    """Return the number of inputs in all epochs of a training on `budget` answers."""
-    return max(training.epochs * budget, training.least_steps * min(training.batch_size, budget))
-
-
 def seconds_per_input(network: Network, x: Tensor, labels: Tensor, training: Training) -> float:
     """Measure the seconds of one input in a training of `network` on this machine, for `LEAST` seconds or more."""
     epoch = replace(training, epochs=1, least_steps=0, holdout=0, patience=None)

@@ -95,6 +95,10 @@ class Training:
         """Whether images are shifted, mirrored, turned or erased in part."""
         return bool(self.crop or self.flip or self.rotation is not None or self.cutout)
 
+    def inputs_seen(self, count: int) -> int:
+        """Return the number of inputs in all epochs of a training on `count` of them."""
+        return max(self.epochs * count, self.least_steps * min(self.batch_size, count))
+
 
 @dataclass(frozen=True)
 class Pretrained:
