@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.load import tables as load_tables
 from docs.tables import (
     campaigns,
     claims,
@@ -12,6 +11,7 @@ from docs.tables import (
     evidence,
     gateway,
     headline,
+    load,
     matrices,
     ownership,
     published,
@@ -41,7 +41,7 @@ CHINESE = {
     "Answers moved (L1)": "回答的偏移(L1)",
 }
 ROOMS = (
-    campaigns, claims, code, evidence, gateway, headline, load_tables, matrices, ownership, published, speed, thefts,
+    campaigns, claims, code, evidence, gateway, headline, load, matrices, ownership, published, speed, thefts,
 )  # fmt: skip
 TABLES: dict[str, Callable[[], str]] = {name: table for room in ROOMS for name, table in room.TABLES.items()}
 

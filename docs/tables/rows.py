@@ -29,10 +29,10 @@ def grid(rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [cells[0], ["---"] * len(cells[0]), *cells[1:]])
 
 
-def bench_rows(name: str) -> list[Row]:
-    """Return the rows of one benchmark; none where it was not run."""
-    file = RESULTS / "bench.json"
-    return json.loads(file.read_text()).get(name, {}).get("rows", []) if file.exists() else []
+def recorded(file: str, name: str) -> list[Row]:
+    """Return the rows of one benchmark in a JSON file of results/; none where it was not run."""
+    path = RESULTS / file
+    return json.loads(path.read_text()).get(name, {}).get("rows", []) if path.exists() else []
 
 
 def natural(text: str) -> list[tuple[int, float, str]]:

@@ -1,12 +1,11 @@
 """Tables of results/load.json: costs of the gateway, and losses when a process is killed."""
 
-import json
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
-from benchmarks.record import RESULTS
+from docs.tables.rows import grid, recorded
 
-FILE = RESULTS / "load.json"
+rows_of = partial(recorded, "load.json")  # of a scene
 ADDED = {"binary": (0.30, 0.18), "JSON": (0.40, 0.28), "gRPC": (0.45, 0.22)}
 # ms of processor time that a request may cost more than at a bare server, with SQLite: of one client, of 8 and 16
 REDIS = 0.1  # ms more
@@ -14,16 +13,6 @@ IN_PROCESS, IN_FRONT = 0.75, 0.65  # shares of throughput that must be left
 TWO = 1.7  # times the throughput of one worker
 P50, P99 = 1.0, 5.0  # ms that may be added in front of another server
 FLAT = 1.05  # memory at the end beside that of half the time: the gateway first fills what it may remember
-
-
-def rows_of(scene: str) -> list[dict[str, Any]]:
-    """Return the rows of a scene; none where it was not run."""
-    return json.loads(FILE.read_text()).get(scene, {}).get("rows", []) if FILE.exists() else []
-
-
-def grid(rows: list[list[str]]) -> str:
-    """Return cells as a table of Markdown, heads first."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]])
 
 
 def cost() -> str:
@@ -73,7 +62,7 @@ def faults() -> str:
     """Return the table of answers beside charges, when a process was killed under load."""
     heads = "Killed under load|Answered|Charged|Lost|Charged, not answered|In flight|Undefended|Recovery, s"
     counts = "answered", "charged", "lost", "extra", "in_flight", "undefended"
-    rows: list[list[str]] = [[*heads.split("|")]]
+    rows = [heads.split("|")]
     for row in rows_of("faults"):
         rows.append([row["fault"], *(f"{row[key]:,}" for key in counts), f"{row['recovery_s']:.2f}"])
     return grid(rows)
