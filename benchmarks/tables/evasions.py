@@ -150,10 +150,8 @@ def copies_of_one_code(accounts: int, coded: bool, progress: ProgressCallback) -
     if not coded:
         x = setting.pool.inputs(slice(0, len(x)))
     p, judged = victims.logits(setting.victim, x).softmax(-1), setting.honest
-    tried, truth = (
-        mirrored(SETTINGS["fashion_mnist"].surrogate, setting.images),
-        victims.answers(setting.victim, judged),
-    )
+    truth = victims.answers(setting.victim, judged)
+    tried = mirrored(SETTINGS["fashion_mnist"].surrogate, setting.images)
     copies = [learn(tried.network, x, p, tried.training, seed=seed, progress=progress) for seed in range(SEEDS)]
     scores = [
         metrics.theft(metrics.StolenAnswers(victims.answers(copy, judged), truth, judged.labels)) for copy in copies
