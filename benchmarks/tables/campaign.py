@@ -28,9 +28,9 @@ from benchmarks.tables.campaign_fits import (
     scores,
 )
 from benchmarks.tables.drawn_rows import ATTACKERS, OWNERS
-from benchmarks.tables.ladder import KEY, SURROGATE
+from benchmarks.tables.ladder import KEY
 from benchmarks.tables.newcomers import returned
-from benchmarks.tables.rows import Jobs, Row, mirrored, prefix_of
+from benchmarks.tables.rows import Jobs, Row, prefix_of
 from feint import victims
 from feint.attacks import Surrogate, default_surrogates, tune
 from feint.bench.demo import SETTINGS
@@ -235,10 +235,8 @@ def theft(
 def surrogate(victim: str, x: Tensor, p: Tensor) -> Surrogate:
     """Return the strongest surrogate that attackers are known to have, or of rows the best by their answers."""
     images = VICTIMS[victim].parts.setting.images
-    if victim == "CIFAR-10":
-        return mirrored(SURROGATE, images)
-    if victim == "Fashion-MNIST":
-        return mirrored(SETTINGS["fashion_mnist"].surrogate, images)
+    if images.name in SETTINGS:
+        return SETTINGS[images.name].surrogate_on(images)
     return tune(x, p, default_surrogates(images.domain, p.shape[1])).surrogate
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.tables.evidence import Setting, setting_of_adult, setting_of_fashion
-from benchmarks.tables.rows import Jobs, Row, mirrored
+from benchmarks.tables.rows import Jobs, Row
 from feint import victims
 from feint.audit.query_test import DRAW, OF_ROWS, OUTLIERS
 from feint.bench.demo import SETTINGS
@@ -151,7 +151,7 @@ def copies_of_one_code(accounts: int, coded: bool, progress: ProgressCallback) -
         x = setting.pool.inputs(slice(0, len(x)))
     p, judged = victims.logits(setting.victim, x).softmax(-1), setting.honest
     truth = victims.answers(setting.victim, judged)
-    tried = mirrored(SETTINGS["fashion_mnist"].surrogate, setting.images)
+    tried = SETTINGS["fashion_mnist"].surrogate_on(setting.images)
     copies = [learn(tried.network, x, p, tried.training, seed=seed, progress=progress) for seed in range(SEEDS)]
     scores = [
         metrics.theft(metrics.StolenAnswers(victims.answers(copy, judged), truth, judged.labels)) for copy in copies

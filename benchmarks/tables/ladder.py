@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tables.evidence import Setting, setting_of_cifar10
-from benchmarks.tables.rows import Jobs, Row, mirrored
+from benchmarks.tables.rows import Jobs, Row
 from feint import data, victims
 from feint.attacks.variation import altered, varied
+from feint.bench.demo import SETTINGS
 from feint.defense import Defense, Ladder
 from feint.defenses.access import Refuse
 from feint.defenses.outputs import LabelFlip
@@ -33,7 +34,6 @@ BUDGET = 10_000  # answers that the attacker wants
 ORDINARY, VEHICLES = 20, (1, 9)  # images of the task that fillers are made of: of cars and trucks, the surest classes
 TURN = 50  # queries of a client before the next client's, at most
 FILLERS = {"copies": altered, "varied": varied}
-SURROGATE = "resnet9_32"
 KEY = "an experiment's, not a secret"
 POLICIES = {
     "flipped labels": Defense(outputs=[LabelFlip(KEY)]),
@@ -174,12 +174,12 @@ def theft(
     rows, judged = np.array(sorted(asked.labels)), setting.calibration
     truth = victims.answers(setting.victim, judged)
     targets = nn.functional.one_hot(torch.tensor([asked.labels[row] for row in rows]), truth.shape[1]).float()
-    x, tried = torch.from_numpy(pool.values[chosen[rows].numpy()]), mirrored(SURROGATE, setting.images)
+    x, tried = torch.from_numpy(pool.values[chosen[rows].numpy()]), SETTINGS["cifar10"].surrogate_on(setting.images)
     stolen = learn(tried.network, x, targets, tried.training, progress=progress)
     return {
         "policy": policy, "campaign": name, "clients": asked.clients, "pool": f"{pool.name}/{pool.part}",
-        "attack": "KnockoffNets, labels only", "surrogate": SURROGATE, "epochs": tried.training.epochs, "seed": 0,
-        "asked": asked.queries, "answered": len(rows), "accused": asked.accused, "n_test": len(judged),
+        "attack": "KnockoffNets, labels only", "surrogate": tried.network.name, "epochs": tried.training.epochs,
+        "seed": 0, "asked": asked.queries, "answered": len(rows), "accused": asked.accused, "n_test": len(judged),
         **metrics.theft(metrics.StolenAnswers(victims.answers(stolen, judged), truth, judged.labels)),
         "defender_accuracy": metrics.accuracy(truth, judged.labels),
     }  # fmt: skip

@@ -11,7 +11,7 @@ from itertools import product
 from benchmarks.tables.rows import Jobs, Row, published_resnet20
 from feint import Service, data
 from feint.attacks import ActiveThief, Attack, HardLabels, KCentre, KnockoffNets
-from feint.attacks.surrogates import MIRRORED, RESNET, default_training
+from feint.attacks.surrogates import MIRRORED, RESNET
 from feint.bench.demo import SETTINGS
 from feint.data import Split
 from feint.data.pools import parse_split
@@ -32,13 +32,12 @@ class Scene:
     pool: str
     budget: int
     seeds: int = 3
-    flip: bool = False
 
 
 SCENES = {
     "digits": Scene("fashion_mnist/train", 1000),
-    "cifar10": Scene("cifar100/train", 5000, seeds=1, flip=True),
-    "fashion_mnist": Scene("cifar100/train", 5000, flip=True),
+    "cifar10": Scene("cifar100/train", 5000, seeds=1),
+    "fashion_mnist": Scene("cifar100/train", 5000),
 }
 ANSWERS = {"probabilities": (), "labels": (HardLabels(),)}
 
@@ -90,9 +89,8 @@ def _victim(name: str) -> Classifier:
 def row(name: str, option: str, answers: str, seed: int) -> Row:
     """Return the scores of one theft."""
     scene, images, victim = SCENES[name], data.load(name), _victim(name)
-    network = networks.get(SETTINGS[name].surrogate, images)
-    training = replace(default_training(network), flip=scene.flip)
-    attack = OPTIONS[option](parse_split(scene.pool).scaled(network.shape), network, training, scene)
+    tried = SETTINGS[name].surrogate_on(images)
+    attack = OPTIONS[option](parse_split(scene.pool).scaled(images.shape), tried.network, tried.training, scene)
     oracle = Service(victim).oracle(client="attacker", budget=scene.budget)
     surrogate = attack.through(*ANSWERS[answers]).steal(oracle, seed=seed)
     return {

@@ -2,13 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from feint import data, victims
-from feint.attacks import Surrogate
-from feint.attacks.surrogates import default_training
 from feint.bench.artifacts import weights
 from feint.evaluation import jsonl
 from feint.evaluation.provenance import provenance
@@ -42,9 +39,3 @@ def published_resnet20() -> Classifier:
     """Return the published ResNet-20 on CIFAR-10. Raises `MissingData` where its weights are not under FEINT_DATA."""
     network = networks.get("resnet20", data.load("cifar10"))
     return victims.load_published(weights("weights_cifar10_resnet20.npz"), network)
-
-
-def mirrored(name: str, images: data.Dataset) -> Surrogate:
-    """Return the surrogate of suites, of a network by name, for images whose mirror image is of the same class."""
-    network = networks.get(name, images)
-    return Surrogate(network, replace(default_training(network), flip=True))

@@ -387,11 +387,11 @@ def test_outliers_have_the_shape_of_the_victims_inputs(small, tmp_path, monkeypa
     assert isinstance(narrow.defenses["exposed"], Service)
 
 
-@pytest.mark.parametrize("name", ["cifar10", "fashion_mnist"])
+@pytest.mark.parametrize("name", ["cifar10", "defenses", "fashion_mnist"])
 def test_suites_of_natural_images_train_the_default_attacker_and_mirror(name):
     read = bench.load(name)
     (entry,) = read.victims.values()
-    shape = (3, 32, 32) if name == "cifar10" else (1, 28, 28)
+    shape = (1, 28, 28) if name == "fashion_mnist" else (3, 32, 32)
     strong = default_training(Network(entry.surrogate or entry.network, shape, 10))
     assert read.training == replace(strong, flip=True)
 

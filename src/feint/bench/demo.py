@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from feint import data, victims
-from feint.attacks import HardLabels, KnockoffNets, default_training
+from feint.attacks import HardLabels, KnockoffNets, Surrogate, default_training
 from feint.bench.matrix import Matrix
 from feint.defenses.outputs import APGP
 from feint.errors import UnknownName
@@ -34,6 +34,11 @@ class Setting:
     training: Training
     surrogate: str
     budgets: tuple[int, ...]
+
+    def surrogate_on(self, images: data.Dataset) -> Surrogate:
+        """Return the surrogate with the default training, which mirrors images where the victim's does."""
+        network = networks.get(self.surrogate, images)
+        return Surrogate(network, replace(default_training(network), flip=self.training.flip))
 
 
 SETTINGS = {
@@ -100,9 +105,8 @@ def _run(name: str, folder: Path, weights: Path | None, seeds: Iterable[int], pr
         if not place.exists():
             store.save(place, method.fit(victim, images.train, progress=progress), data=name)
         defended[title] = Defense(outputs=[registry.load(str(place))])
-    surrogate = networks.get(setting.surrogate, images)
-    training = replace(default_training(surrogate), flip=setting.training.flip)
-    knockoff = KnockoffNets(images.pool, surrogate, training)
+    surrogate = setting.surrogate_on(images)
+    knockoff = KnockoffNets(images.pool, surrogate.network, surrogate.training)
     matrix = Matrix(
         victim,
         images.test,
