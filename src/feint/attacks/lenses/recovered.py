@@ -26,7 +26,10 @@ from feint.models.networks import Network
 from feint.models.training import Training, learn, train
 from feint.progress import NO_PROGRESS, ProgressCallback
 
-DECIDING = 400  # least steps of the surrogates that decide: shorter ones favour sharp answers, which are learned faster
+# Least steps of the surrogates that decide: shorter ones favour sharp answers, which are learned faster. Behind APGP
+# top-1 on Fashion-MNIST restored answers predict 16.8 % of the labels set aside after 400 steps and answers as they are
+# 12.9 %, after 1,600 steps 19.8 and 27.0 %, and that is their order after the whole training of 5,000 as well.
+DECIDING = 1600
 FEW = 500  # answers up to which each is set aside once
 LEAST = 8  # fewest answers: fewer do not give two halves to train on and to compare
 
