@@ -155,7 +155,7 @@ def mean_distance(lens, defense, n=200):
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [Temperature(8.0), APGP(top=1, steps=50)], ids=["temperature", "learned"])
 def test_fitted_lenses_undo_the_defense(step, monkeypatch):
-    monkeypatch.setattr(Recovered, "_agreement", lambda *_: 1.0)  # whether to restore at all is tested below
+    monkeypatch.setattr(Recovered, "_helps", lambda *_: True)  # whether to restore at all is tested below
     suspected, defense = suspect(step), Defense(outputs=[step]).fit(Linear(), noise())
     raw = mean_distance(Sharpened(1.0), defense)
     for lens in (recovered(suspected, steps=300), PartialBayes(suspected, noise(), NETWORK, TRAINING)):
@@ -257,7 +257,7 @@ def test_a_fitted_oracle_passes_answers_through_until_it_has_fitted_once():
 
 @pytest.mark.slow
 def test_fitted_lenses_are_deterministic_in_their_seed(monkeypatch):
-    monkeypatch.setattr(Recovered, "_agreement", lambda *_: 1.0)
+    monkeypatch.setattr(Recovered, "_helps", lambda *_: True)
     first, again, other = (mean_distance(recovered(suspect(Temperature(4.0)), seed=s), Defense()) for s in (1, 1, 2))
     assert first == again != other
 
@@ -265,7 +265,7 @@ def test_fitted_lenses_are_deterministic_in_their_seed(monkeypatch):
 @pytest.mark.parametrize("own_labels", [True, False])
 def test_shadows_that_depend_on_no_answer_are_trained_once_for_all_thefts(own_labels, monkeypatch, tmp_path):
     trained = []
-    monkeypatch.setattr(Recovered, "_agreement", lambda *_: 1.0)
+    monkeypatch.setattr(Recovered, "_helps", lambda *_: True)
     monkeypatch.setattr(
         recovered_lens, "train", lambda *args, **options: trained.append(args) or train(*args, **options)
     )
