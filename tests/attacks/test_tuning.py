@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from feint.attacks import Surrogate, default_surrogates, default_training, tune
 from feint.attacks.surrogates import ADAMW, SGD
-from feint.attacks.tuning import alike
+from feint.attacks.tuning import alike, thoroughness
 from feint.errors import BadRecipe, Diverged
 from feint.models.networks import Network
 from feint.models.training import Training, learn
@@ -48,6 +49,19 @@ def test_of_trainings_that_agree_as_often_the_longest_is_chosen():
     longer = replace(boosted, training=replace(ADAMW, least_steps=5000))
     assert tune(*rows(300), (longer, *table("logistic", "boosted_trees"))).surrogate == longer
     assert tune(*rows(300), (boosted, *table("logistic"), longer)).surrogate == longer
+
+
+def test_of_trainings_as_long_that_agree_as_often_the_one_with_mirror_images_is_chosen():
+    labels = torch.arange(300) % 2
+    x = (0.2 + 0.6 * labels.float()).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)  # dark and bright ones: both learn them
+    plain = Surrogate(Network("mlp", Pixels((1, 8, 8)), 2), ADAMW)
+    mirrored = replace(plain, training=replace(ADAMW, flip=True))
+    for tried in ((plain, mirrored), (mirrored, plain)):
+        assert tune(x, F.one_hot(labels).float(), tried).surrogate == mirrored
+
+
+def test_a_longer_training_is_more_thorough_than_one_with_mirror_images():
+    assert thoroughness(replace(ADAMW, epochs=30), 5000) > thoroughness(replace(ADAMW, flip=True), 5000)
 
 
 def test_a_longer_training_that_agrees_less_is_not_chosen():

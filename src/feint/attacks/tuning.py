@@ -59,9 +59,7 @@ class Tuning:
 
     Attributes:
         surrogate: The best surrogate: the network of the largest agreement and, among equals, the smallest loss, with
-            the longest of its trainings that agree as often, as far as chance allows to say. Trials are shorter than
-            trainings, and hide what more steps teach: of 5,000 labels of a ResNet-20 on CIFAR-10 a hurried training
-            predicts as many that are set aside, and its copy is right on 56.3 %, the longest one's on 61.9.
+            the most thorough of its trainings that agree as often, as far as chance allows to say (`thoroughness`).
         trials: All trials, in their order.
         baselines: Agreement of three baselines on the same answers: "majority", the most frequent label of the others;
             "nearest neighbour", the label of the nearest other input; "linear", a linear classifier.
@@ -93,7 +91,7 @@ def tune(
     seed: int = 0,
     progress: ProgressCallback = NO_PROGRESS,
 ) -> Tuning:
-    """Choose the surrogate that predicts answers best which it was not trained on, with its longest training.
+    """Choose the surrogate that predicts answers best which it was not trained on, with its most thorough training.
 
     Up to 500 answers are set aside in three parts, one after the other, so that each is predicted once. Of more, a
     fifth is set aside, and at most 2,000. A training that diverges is a failed trial.
@@ -139,7 +137,7 @@ def tune(
     fewer_errors = (z.argmax(-1) == labels[rows]).double() - right["majority"]
     smaller_loss = _losses(mean, p[rows]) - _losses(z, p[rows])
     return Tuning(
-        _longest(trials, best, len(x), len(rows)),
+        _most_thorough(trials, best, len(x), len(rows)),
         trials,
         baselines | {"linear": outcomes[linear][0].agreement},
         len(rows),
@@ -153,8 +151,26 @@ def alike(agreement: float, most: float, answers: int) -> bool:
     return most - agreement <= ALIKE * math.sqrt(share * (1 - share) / answers)
 
 
-def _longest(trials: Sequence[SurrogateTrial], best: SurrogateTrial, count: int, answers: int) -> Surrogate:
-    """Return the network of the best trial with the longest training, on `count` answers, that agrees as often."""
+def thoroughness(training: Training, count: int) -> tuple[int, bool]:
+    """Return what tells trainings apart whose trials agree as often: the inputs seen, and whether images are mirrored.
+
+    Trials are shorter than trainings, and hide what more steps and mirrored images teach. From 1,000 answers of a LeNet
+    on Fashion-MNIST a LeNet learns 82.3 % in 600 steps of 32, and 86.4 % in 4,000 of 64. Of 5,000 labels of a ResNet-20
+    on CIFAR-10 a ResNet-9 predicts 41.9 % of those set aside, and with mirrored images 40.6; after the whole training,
+    of 1,600 steps, its copy is right on 56.3 %, and with mirrored images on 60.7 (seed 0 of each).
+
+    Args:
+        training: Recipe of a training.
+        count: Number of answers to train on.
+
+    Returns:
+        The larger pair is the more thorough training.
+    """
+    return training.inputs_seen(count), training.flip
+
+
+def _most_thorough(trials: Sequence[SurrogateTrial], best: SurrogateTrial, count: int, answers: int) -> Surrogate:
+    """Return the network of the best trial with the most thorough training that agrees as often."""
     near = [
         trial
         for trial in trials
@@ -163,7 +179,7 @@ def _longest(trials: Sequence[SurrogateTrial], best: SurrogateTrial, count: int,
         and alike(trial.agreement, best.agreement, answers)
     ]
     return max(
-        near, key=lambda trial: (trial.surrogate.training.inputs_seen(count), trial.agreement, -trial.loss)
+        near, key=lambda trial: (thoroughness(trial.surrogate.training, count), trial.agreement, -trial.loss)
     ).surrogate
 
 
