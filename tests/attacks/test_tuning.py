@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from feint.attacks import Surrogate, default_surrogates, default_training, tune
 from feint.attacks.surrogates import ADAMW, SGD
-from feint.attacks.tuning import alike, thoroughness
+from feint.attacks.tuning import alike, fullness
 from feint.errors import BadRecipe, Diverged
 from feint.models.networks import Network
 from feint.models.training import Training, learn
@@ -60,8 +60,8 @@ def test_of_trainings_as_long_that_agree_as_often_the_one_with_mirror_images_is_
         assert tune(x, F.one_hot(labels).float(), tried).surrogate == mirrored
 
 
-def test_a_longer_training_is_more_thorough_than_one_with_mirror_images():
-    assert thoroughness(replace(ADAMW, epochs=30), 5000) > thoroughness(replace(ADAMW, flip=True), 5000)
+def test_a_longer_training_is_fuller_than_one_with_mirror_images():
+    assert fullness(replace(ADAMW, epochs=30), 5000) > fullness(replace(ADAMW, flip=True), 5000)
 
 
 def test_a_longer_training_that_agrees_less_is_not_chosen():

@@ -64,6 +64,11 @@ def test_the_best_attacker_is_planned_and_a_weaker_one_is_named_as_weaker():
     assert AttackerChoice((strong, trial("mlp", 0.945, 0.1)), {"majority": 0.1}, 200).best.name == "mlp"
 
 
+def test_of_trainings_as_long_that_agree_as_often_the_one_with_mirror_images_is_the_fullest():
+    plain, mirrored = trial("lenet", 0.95, 1.0), trial("lenet", 0.94, 1.5, Training(flip=True))
+    assert AttackerChoice((plain, mirrored), {"majority": 0.1}, 200).fullest == mirrored
+
+
 def test_the_longest_training_that_agrees_as_often_is_planned_and_smaller_budgets_are_left_out_for_it():
     short, long = trial("mlp", 0.94, 1.0), trial("mlp", 0.93, 10.0, Training(least_steps=20_000))
     worse = trial("mlp", 0.8, 20.0, Training(least_steps=40_000))

@@ -59,7 +59,7 @@ class Tuning:
 
     Attributes:
         surrogate: The best surrogate: the network of the largest agreement and, among equals, the smallest loss, with
-            the most thorough of its trainings that agree as often, as far as chance allows to say (`thoroughness`).
+            the fullest of its trainings that agree as often, as far as chance allows to say (`fullness`).
         trials: All trials, in their order.
         baselines: Agreement of three baselines on the same answers: "majority", the most frequent label of the others;
             "nearest neighbour", the label of the nearest other input; "linear", a linear classifier.
@@ -91,7 +91,7 @@ def tune(
     seed: int = 0,
     progress: ProgressCallback = NO_PROGRESS,
 ) -> Tuning:
-    """Choose the surrogate that predicts answers best which it was not trained on, with its most thorough training.
+    """Choose the surrogate that predicts answers best which it was not trained on, with its fullest training.
 
     Up to 500 answers are set aside in three parts, one after the other, so that each is predicted once. Of more, a
     fifth is set aside, and at most 2,000. A training that diverges is a failed trial.
@@ -137,7 +137,7 @@ def tune(
     fewer_errors = (z.argmax(-1) == labels[rows]).double() - right["majority"]
     smaller_loss = _losses(mean, p[rows]) - _losses(z, p[rows])
     return Tuning(
-        _most_thorough(trials, best, len(x), len(rows)),
+        _fullest(trials, best, len(x), len(rows)),
         trials,
         baselines | {"linear": outcomes[linear][0].agreement},
         len(rows),
@@ -151,7 +151,7 @@ def alike(agreement: float, most: float, answers: int) -> bool:
     return most - agreement <= ALIKE * math.sqrt(share * (1 - share) / answers)
 
 
-def thoroughness(training: Training, count: int) -> tuple[int, bool]:
+def fullness(training: Training, count: int) -> tuple[int, bool]:
     """Return what tells trainings apart whose trials agree as often: the inputs seen, and whether images are mirrored.
 
     Trials are shorter than trainings, and hide what more steps and mirrored images teach. From 1,000 answers of a LeNet
@@ -164,13 +164,13 @@ def thoroughness(training: Training, count: int) -> tuple[int, bool]:
         count: Number of answers to train on.
 
     Returns:
-        The larger pair is the more thorough training.
+        The larger pair is the fuller training.
     """
     return training.inputs_seen(count), training.flip
 
 
-def _most_thorough(trials: Sequence[SurrogateTrial], best: SurrogateTrial, count: int, answers: int) -> Surrogate:
-    """Return the network of the best trial with the most thorough training that agrees as often."""
+def _fullest(trials: Sequence[SurrogateTrial], best: SurrogateTrial, count: int, answers: int) -> Surrogate:
+    """Return the network of the best trial with the fullest training that agrees as often."""
     near = [
         trial
         for trial in trials
@@ -179,7 +179,7 @@ def _most_thorough(trials: Sequence[SurrogateTrial], best: SurrogateTrial, count
         and alike(trial.agreement, best.agreement, answers)
     ]
     return max(
-        near, key=lambda trial: (thoroughness(trial.surrogate.training, count), trial.agreement, -trial.loss)
+        near, key=lambda trial: (fullness(trial.surrogate.training, count), trial.agreement, -trial.loss)
     ).surrogate
 
 

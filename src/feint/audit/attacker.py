@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from feint.attacks import Surrogate, default_surrogates, default_training, tune
 from feint.attacks.probing import draw_rows
 from feint.attacks.seeds import attacker_seed
-from feint.attacks.tuning import Tuning, alike, thoroughness
+from feint.attacks.tuning import Tuning, alike, fullness
 from feint.data import Split
 from feint.models.networks import Classifier
 from feint.models.training import Training, learn
@@ -83,10 +83,10 @@ class AttackerChoice:
         return min(self._near, key=lambda attacker: attacker.seconds)
 
     @property
-    def most_thorough(self) -> Attacker:
-        """The attacker with the network of `best` and the most thorough training, among those that agree as often."""
+    def fullest(self) -> Attacker:
+        """The attacker with the network of `best` and the fullest training, among those that agree as often."""
         same = [attacker for attacker in self._near if attacker.name == self.best.name]
-        return max(same, key=lambda each: (thoroughness(each.surrogate.training, each.rows), each.agreement))
+        return max(same, key=lambda each: (fullness(each.surrogate.training, each.rows), each.agreement))
 
     @property
     def _near(self) -> list[Attacker]:

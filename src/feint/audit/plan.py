@@ -177,14 +177,14 @@ def make_plan(
     def fitting(options: Iterable[AuditPlan]) -> Iterator[AuditPlan]:
         return (option for option in options if option.seconds <= available)
 
-    def longer(attacker: Attacker, most: tuple[int, ...]) -> Iterator[AuditPlan]:
-        if attacker.name == choice.most_thorough.name:
-            yield from (option for option in plans(choice.most_thorough) if option.size.budgets == most)
-            yield from (plan(choice.most_thorough, Size(fewer)) for fewer in without_smaller(most, budgets))
+    def fuller(attacker: Attacker, most: tuple[int, ...]) -> Iterator[AuditPlan]:
+        if attacker.name == choice.fullest.name:
+            yield from (option for option in plans(choice.fullest) if option.size.budgets == most)
+            yield from (plan(choice.fullest, Size(fewer)) for fewer in without_smaller(most, budgets))
 
     for attacker in dict.fromkeys([choice.best, *choice.attackers]):
         for first in fitting(plans(attacker)):
-            return next(fitting(longer(attacker, first.size.budgets)), first)
+            return next(fitting(fuller(attacker, first.size.budgets)), first)
     least = min(plans(choice.best), key=lambda option: option.seconds)
     return replace(least, notes=(*least.notes, Remark("plan least", {"minutes": f"{minutes:g}"})), least=True)
 
@@ -195,10 +195,10 @@ def _notes(notes: Sequence[Remark], choice: AttackerChoice, attacker: Attacker) 
     slow = Remark(TOO_SLOW, {"name": attacker.name, "best": choice.best.name, **agreements})
     untried = Remark("attackers not tried", {"names": ", ".join(choice.left_out)})
     unlearned = Remark("attacker learned nothing", {"agreement": f"{choice.best.agreement:.1%}"})
-    shortened = Remark("training shortened", {"times": f"{choice.most_thorough.inputs / attacker.inputs:.1f}"})
+    shortened = Remark("training shortened", {"times": f"{choice.fullest.inputs / attacker.inputs:.1f}"})
     raised = (
         (slow, attacker.name != choice.best.name),
-        (shortened, attacker.name == choice.most_thorough.name and attacker.inputs < choice.most_thorough.inputs),
+        (shortened, attacker.name == choice.fullest.name and attacker.inputs < choice.fullest.inputs),
         (untried, choice.left_out),
         (unlearned, not choice.learned),
     )
