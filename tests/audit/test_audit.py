@@ -23,7 +23,8 @@ from feint.defenses.outputs import APGP, AdaptiveMisinformation, LabelOnly, Reve
 from feint.defenses.parsing import parse_defense
 from feint.errors import BadInput, DamagedFile, MissingData
 from feint.i18n import LANGUAGES, texts
-from feint.models.training import Training
+from feint.models.networks import Network
+from feint.models.training import Training, train
 from feint.service import Service
 from feint.signature import Pixels
 
@@ -269,6 +270,23 @@ def test_a_directory_of_images_is_read(tmp_path, digits):
     assert samples.judge.labels.max() == 9
 
 
+@pytest.mark.slow
+def test_attackers_begin_with_pretrained_weights_where_these_predict_more(model, digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "CHOOSING", 100.0)  # both are tried
+    victims.save("public", train(Network("mlp", digits.domain, 10), digits.train, training=Training(epochs=10), seed=7))
+    line, plans = "victim --data digits --minutes 0.01 --defense LabelOnly --json --out run", []
+    for options in ("--pretrained public", "--pretrained public", ""):
+        code, out, err = model(f"{line} {options}")
+        assert code == 0, err
+        plans.append(
+            (json.loads(out)["plan"], *(file.stat().st_mtime_ns for file in tmp_path.glob("run/.work/*/rows/*")))
+        )
+    assert plans[0] == plans[1]
+    assert [made["surrogate"] for made, *_ in plans] == ["pretrained mlp", "pretrained mlp", "mlp"]
+    assert plans[0][0]["tried"]["pretrained mlp"] > plans[0][0]["tried"]["mlp"]
+    assert "pretrained mlp" not in plans[2][0]["tried"]
+
+
 def test_what_cannot_be_audited_is_said_in_one_line(model, digits, tmp_path):
     images, labels = digits.test.values, digits.test.arrays[1]
     arrays = {
@@ -282,7 +300,12 @@ def test_what_cannot_be_audited_is_said_in_one_line(model, digits, tmp_path):
     for name, content in arrays.items():
         np.savez(tmp_path / f"{name}.npz", **content)
     linear_graph("model.onnx", digits)
+    for name, shape in (("wide", (1, 9, 9)), ("linear", (1, 8, 8))):
+        victims.save(name, Network("linear" if name == "linear" else "mlp", Pixels(shape), 10).build())
     for line, says in (
+        ("victim --data digits --pretrained wide", "pretrain the surrogate's network"),
+        ("victim --data digits --pretrained linear", "one with hidden layers"),
+        ("victim --data digits --pretrained nowhere", "nowhere"),
         ("victim --data bare.npz", "inputs and labels"),
         ("victim --data few.npz", "100 or more"),
         ("victim --data bands.npz", "(N, C, H, W)"),

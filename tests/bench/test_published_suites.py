@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from feint import bench
-from feint.bench.cells import through
 from feint.evaluation import jsonl
 from feint.evaluation.results import Cell
 from feint.recipes.recipe import to_table
@@ -30,9 +29,8 @@ def planned(name: str) -> Iterator[tuple[Cell, dict[str, Any]]]:
     for cell in chosen.cells():
         resources, theft = chosen.resources(cell.victim), {}
         if cell.attack:
-            lenses = chosen.lenses_on(cell.defense, resources)
-            attacks = through(chosen.attacks_on(cell.victim, cell.defense, resources), lenses, chosen.combined())
-            theft = {"attack": to_table(attacks[cell.attack]), "budget": cell.budget}
+            attack = chosen.thefts_on(cell.victim, cell.defense, resources)[cell.attack]
+            theft = {"attack": to_table(attack), "budget": cell.budget}
             tried = chosen.springboard_on(cell.victim)
             theft |= {"springboard": to_table(tried)} if tried else {}
         yield cell, {"defense": to_table(chosen.recipe(cell.defense)), "seed": cell.seed, **theft}

@@ -160,6 +160,18 @@ def test_an_attacker_has_budgets_attacks_and_a_training_of_its_own_on_each_victi
     assert narrow.attacks["none"]["KnockoffNets"].training == Training(epochs=3)
 
 
+def test_an_attack_is_run_without_a_lens_where_the_suite_says(small, tmp_path):
+    ran = {
+        alone: small(OWN.replace("chunk = 25", f"chunk = 25\nalone = {alone}")) for alone in ('["APGP"]', "[]")
+    }  # fmt: skip
+    for alone, read in ran.items():
+        wide = [cell for cell in read.cells() if cell.victim == "wide" and cell.attack.startswith("RS")]
+        lensed = {cell.defense for cell in wide if cell.attack == "RS, labels only"}
+        assert lensed == {"none", "APGP"}
+        assert {cell.defense for cell in wide if cell.attack == "RS"} == ({"APGP"} if "APGP" in alone else set())
+        assert [cell for it in prepare.matrices(read, tmp_path / "work") for cell in it.cells()] == read.cells()
+
+
 def test_a_springboard_of_one_victim_has_its_own_radius(small, tmp_path, digits):
     wide, narrow = prepare.matrices(small(OWN), tmp_path / "work")
     assert wide.springboard == Springboard(digits.train, radius=32.0)
@@ -228,6 +240,8 @@ def test_a_victim_is_not_made_again_for_another_attacker(small, tmp_path, monkey
         ("radius = 32.0", "radius = 0.0", BadRecipe, "0 < radius"),
         ("radius = 32.0", 'members = "digits"', BadRecipe, "its other fields"),
         ("chunk = 25", 'only = ["nonne"]', UnknownName, "did you mean 'none'"),
+        ("chunk = 25", 'alone = ["nonne"]', UnknownName, "did you mean 'none'"),
+        ("chunk = 25", 'only = ["none"]\nalone = ["APGP"]', UnknownName, "APGP"),
         ("chunk = 25", "chunks = 25", BadRecipe, "did you mean 'chunk'"),
         ("surrogate_training = { epochs", "surrogate_training = { epoch", BadRecipe, "did you mean 'epochs'"),
         ('attacks = ["RS"]', 'attacks = ["RSS"]', UnknownName, "did you mean 'RS'"),
@@ -419,8 +433,13 @@ def test_a_surrogate_starts_from_a_network_of_another_task(small):
     training = small(suite.replace("DATA", "cifar100")).training
     assert training is not None
     assert training.start == Pretrained("cifar100/train", Training(epochs=2))
-    with pytest.raises(UnknownName, match="cifar1000"):
-        small(suite.replace("DATA", "cifar1000"))
+    attack = SMALL.replace(
+        'kind = "KnockoffNets"', f'kind = "KnockoffNets"\ntraining = {{ kind = "Training", {start} }}', 1
+    )
+    assert small(attack.replace("DATA", "cifar100")).attacks["KnockoffNets"].recipe["training"]["start"]
+    for text in (suite, attack):
+        with pytest.raises(UnknownName, match="cifar1000"):
+            small(text.replace("DATA", "cifar1000"))
 
 
 def test_a_suite_of_no_such_name_is_an_error():

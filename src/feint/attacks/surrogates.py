@@ -53,6 +53,11 @@ class Surrogate:
     network: Network
     training: Training = SGD
 
+    @property
+    def name(self) -> str:
+        """Name of the network, which says whether its weights are pretrained."""
+        return self.network.name if self.training.start is None else f"pretrained {self.network.name}"
+
 
 def default_training(network: Network) -> Training:
     """Return the training of a surrogate that does not hide what the answers teach.

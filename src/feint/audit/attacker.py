@@ -15,6 +15,7 @@ from feint.attacks.seeds import attacker_seed
 from feint.attacks.tuning import Tuning, alike, fullness
 from feint.data import Split
 from feint.models.networks import Classifier
+from feint.models.stored import Trained
 from feint.models.training import Training, learn
 from feint.progress import ProgressCallback
 from feint.signature import Domain, Pixels
@@ -44,8 +45,8 @@ class Attacker:
 
     @property
     def name(self) -> str:
-        """Name of the network."""
-        return self.surrogate.network.name
+        """Name of the surrogate."""
+        return self.surrogate.name
 
     @property
     def inputs(self) -> int:
@@ -68,7 +69,7 @@ class AttackerChoice:
         baselines: Agreement of answers that take next to no training, by name.
         answers: Number of answers set aside.
         learned: Whether the best one learned more than the most frequent answer.
-        left_out: Networks that could not be tried in time.
+        left_out: Surrogates that could not be tried in time.
     """
 
     attackers: tuple[Attacker, ...]
@@ -110,6 +111,23 @@ def contenders(victim: nn.Module, domain: Domain, classes: int) -> list[Surrogat
     return [replace(surrogate, training=_augmented(surrogate.training, domain)) for surrogate in dict.fromkeys(tried)]
 
 
+def pretrained(surrogates: Sequence[Surrogate], start: Trained) -> list[Surrogate]:
+    """Return the surrogates of a pretrained network's architecture, beginning with its weights.
+
+    Args:
+        surrogates: What attackers try with new weights.
+        start: Network that learned another task.
+
+    Returns:
+        One for each training of that architecture, or else its default training.
+    """
+    domain, classes = surrogates[0].network.domain, surrogates[0].network.classes
+    network = replace(start.network, domain=domain, classes=classes)
+    trainings = [surrogate.training for surrogate in surrogates if surrogate.network == network]
+    chosen = trainings or [_augmented(default_training(network), domain)]
+    return [Surrogate(network, replace(training, start=start)) for training in dict.fromkeys(chosen)]
+
+
 def _augmented(training: Training, domain: Domain) -> Training:
     large = isinstance(domain, Pixels) and len(domain.shape) == 3 and min(domain.shape[1:]) >= LARGE
     return replace(training, crop=max(training.crop, 2)) if large else training
@@ -144,7 +162,7 @@ def choose(
         spent += estimate * TRIED_SHARE
         if whole and spent > seconds:
             spent -= estimate * TRIED_SHARE
-            left_out[surrogate.network.name] = None
+            left_out[surrogate.name] = None
         else:
             whole[surrogate] = estimate
     tuning = tune(x, p, list(whole), share=TRIED_SHARE, progress=progress)

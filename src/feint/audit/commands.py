@@ -92,7 +92,7 @@ def _options(request: AuditRequest) -> list[tuple[str, object]]:
     return [
         ("pool", request.pool), ("label", request.label), *(("defense", source) for source in request.defenses),
         *(("budget", budget) for budget in request.budgets), ("expect-accuracy", request.expected),
-        ("threshold", request.threshold), ("outliers", request.outliers),
+        ("threshold", request.threshold), ("outliers", request.outliers), ("pretrained", request.pretrained),
     ]  # fmt: skip
 
 

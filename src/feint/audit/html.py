@@ -88,7 +88,7 @@ def _two_classes(audit: Audit) -> bool:
 def _tables(page: Page, text: AuditText) -> list[_Table]:
     findings, tables = page.findings, []
     heads, rows = text.attack_table(findings)
-    surrogate = page.audit.setup.plan.surrogate.name
+    surrogate = page.audit.setup.plan.attacker
     title = text("attacks", count=len(findings.attackers), surrogate=surrogate)
     tables.append(_Table(title, heads, [_Row(row) for row in rows]))
     if _two_classes(page.audit) and findings.worst_cases:

@@ -25,7 +25,7 @@ def to_json(name: str, audit: Audit, findings: Findings, settings: dict[str, Any
         "model": {"name": name, "fingerprint": fingerprint(audit.victim), "classes": plan.surrogate.classes,
                   "accuracy": findings.utility.get("victim_accuracy"), "n": findings.n,
                   "majority": findings.constant.accuracy},
-        "plan": {"budgets": list(plan.size.budgets), "seeds": plan.size.seeds, "surrogate": plan.surrogate.name,
+        "plan": {"budgets": list(plan.size.budgets), "seeds": plan.size.seeds, "surrogate": plan.attacker,
                  "tried": {**plan.tried, **plan.baselines}, "attackers": list(findings.attackers),
                  "seconds_estimated": round(plan.seconds),
                  "cells": len(audit.setup.cells), "pool": len(samples.pool),

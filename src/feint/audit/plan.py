@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from feint.attacks import Attack, KnockoffNets, Recovered, Tuned
+from feint.attacks import Attack, KnockoffNets, Recovered, Surrogate, Tuned
 from feint.attacks.lenses.recovered import restorer
 from feint.audit.attacker import Attacker, AttackerChoice
 from feint.audit.candidates import LABELS, NONE, SHARPENED, Candidate, adaptive_lenses, labels_only
@@ -86,6 +86,11 @@ class AuditPlan:
     tried: Mapping[str, float]
     baselines: Mapping[str, float]
     least: bool = False
+
+    @property
+    def attacker(self) -> str:
+        """Name of the surrogate."""
+        return Surrogate(self.surrogate, self.training).name
 
     @property
     def hurried(self) -> bool:

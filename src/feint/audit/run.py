@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,10 +27,13 @@ from feint.evaluation.results import Cell, Results
 from feint.evaluation.sample_accuracy import SampleAccuracy, check_accuracy
 from feint.models.cache import cached_in
 from feint.models.networks import VOCABULARY
+from feint.models.pretraining import copy_body
+from feint.models.stored import Trained, load
 from feint.models.training import Training
 from feint.progress import ProgressCallback
 from feint.recipes.recipe import from_table, to_table
 from feint.recipes.store import atomic_write
+from feint.signature import Domain
 
 CHOOSING = 0.2  # share of the minutes in which attackers are tried
 
@@ -50,6 +53,8 @@ class AuditRequest:
         place: Model as the owner named it.
         threshold: Probability from which on an input counts as positive, None where the owner has none.
         outliers: Inputs of another task from which a test of queries may learn, None where the owner names none.
+        pretrained: Directory of a network that learned another task, with whose weights attackers may begin, None where
+            they all begin with new ones.
     """
 
     data: str
@@ -62,6 +67,7 @@ class AuditRequest:
     place: str = "MODEL"
     threshold: float | None = None
     outliers: str | None = None
+    pretrained: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes < float("inf"):
@@ -174,6 +180,7 @@ def _run(
         request.data, request.pool, victims.domain_of(victim), classes=victims.label_classes(victim),
         label=request.label, outliers=request.outliers,
     )  # fmt: skip
+    start = None if request.pretrained is None else _start(request.pretrained, samples.judge.domain)
     announce.samples(samples)
     first = attacker.first_asked(samples.pool)
     _check_ceiling(victim, samples, first)
@@ -191,10 +198,10 @@ def _run(
         got = f"--outliers {request.outliers} beside a ladder with a test of its own"
         raise BadInput(got, "one of the two", "leave one out: outliers are for the test that an audit fits")
     promised = promise(victim, samples, candidates, progress)
-    key = _plan_key(victim, samples, candidates, request)
-    plan = _load_plan(folder / "plan.json", key)
+    key = _plan_key(victim, samples, candidates, request, start)
+    plan = _load_plan(folder / "plan.json", key, start)
     if plan is None:
-        choice = _choose(victim, first, answered, CHOOSING * request.minutes * 60, progress)
+        choice = _choose(victim, first, answered, start, CHOOSING * request.minutes * 60, progress)
         plan = make_plan(
             samples, candidates, choice, minutes=request.minutes, seconds_per_answer=seconds_per_answer,
             budgets=request.budgets, spent=time.monotonic() - started,
@@ -233,11 +240,20 @@ def _check_ceiling(victim: nn.Module, samples: Samples, first: Split) -> None:
         )  # fmt: skip
 
 
+def _start(place: str, domain: Domain) -> Trained:
+    """Return the network of a directory, before anything is asked of the model."""
+    source = load(place)
+    copy_body(source, replace(source.network, domain=domain).build())  # which refuses what no attacker can begin with
+    return Trained.of(source)
+
+
 def _choose(
-    victim: nn.Module, asked: Split, p: Tensor, seconds: float, progress: ProgressCallback
+    victim: nn.Module, asked: Split, p: Tensor, start: Trained | None, seconds: float, progress: ProgressCallback
 ) -> attacker.AttackerChoice:
-    """Try attackers on answers (N, K) to inputs that the first theft will ask as well."""
+    """Try attackers on answers (N, K) to inputs that the first theft will ask as well, the pretrained ones first."""
     surrogates = attacker.contenders(victim, asked.domain, p.shape[1])
+    if start is not None:
+        surrogates = [*attacker.pretrained(surrogates, start), *surrogates]
     with cached_in(None):  # a training from a cache takes no time
         return attacker.choose(surrogates, asked, p, seconds=seconds, progress=progress)
 
@@ -252,23 +268,28 @@ def _finished_rows(matrix: Matrix, rows: Path) -> Results:
 
 
 def _plan_key(
-    victim: nn.Module, samples: Samples, candidates: Mapping[str, Candidate], request: AuditRequest
+    victim: nn.Module,
+    samples: Samples,
+    candidates: Mapping[str, Candidate],
+    request: AuditRequest,
+    start: Trained | None,
 ) -> list[Any]:
     """Return the inputs of a plan: a stored plan with other inputs is made anew."""
     splits = [split.fingerprint for split in (samples.fit, samples.judge, samples.pool)]
-    return [victims.fingerprint(victim), splits, list(candidates), request.minutes, list(request.budgets)]
+    known = [] if start is None else [victims.fingerprint(start.model)]
+    return [victims.fingerprint(victim), splits, list(candidates), request.minutes, list(request.budgets), *known]
 
 
-def _load_plan(file: Path, key: list[Any]) -> AuditPlan | None:
+def _load_plan(file: Path, key: list[Any], start: Trained | None) -> AuditPlan | None:
     """Return the stored plan for `key`, None where there is none: speeds measured today would give another plan."""
     try:
         stored = json.loads(file.read_text())
         if stored["for"] != key:
             return None
-        size = stored["size"]
+        size, started = stored["size"], start if stored["pretrained"] else None
         return AuditPlan(
             from_table(stored["surrogate"], VOCABULARY),
-            Training(**stored["training"]),
+            replace(Training(**stored["training"]), start=started),
             Size(**{**size, "budgets": tuple(size["budgets"])}),
             stored["seconds"],
             tuple(Remark(*note) for note in stored["notes"]),
@@ -281,5 +302,7 @@ def _load_plan(file: Path, key: list[Any]) -> AuditPlan | None:
 
 
 def _save_plan(file: Path, key: list[Any], plan: AuditPlan) -> None:
+    table = asdict(replace(plan, training=replace(plan.training, start=None)))  # weights are in their own directory
+    table |= {"surrogate": to_table(plan.surrogate), "pretrained": plan.training.start is not None}
     with atomic_write(file) as partial:
-        partial.write_text(json.dumps({"for": key, **asdict(plan), "surrogate": to_table(plan.surrogate)}, indent=1))
+        partial.write_text(json.dumps({"for": key, **table}, indent=1))

@@ -151,7 +151,7 @@ def _standards(audit: Audit, findings: Findings, text: AuditText) -> str:
 
 def _add_tables(screen: _Screen, audit: Audit, findings: Findings, text: AuditText) -> None:
     heads, rows = text.attack_table(findings)
-    surrogate = audit.setup.plan.surrogate.name
+    surrogate = audit.setup.plan.attacker
     screen.paragraph("\n" + text("attacks", count=len(findings.attackers), surrogate=surrogate))
     screen.table(heads, rows, [len(heads) - 2, len(heads) - 1])
     if findings.effects:

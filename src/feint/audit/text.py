@@ -59,7 +59,7 @@ class AuditText(Catalog):
 
     def attacker(self, setup: AuditSetup) -> str:
         """Return the sentence on the attacker and on what was tried beside."""
-        plan, chosen = setup.plan, setup.plan.surrogate.name
+        plan, chosen = setup.plan, setup.plan.attacker
         others = {name: share for name, share in plan.tried.items() if name != chosen}
         others |= {self(f"baseline {name}"): share for name, share in plan.baselines.items()}
         shown = self("comma").join(f"{name} {share:.1%}" for name, share in others.items())

@@ -11,6 +11,7 @@ from feint import data
 from feint.bench.schema import AttackEntry, DefenseEntry, ExpectedEntry, LensEntry, Table, VictimEntry
 from feint.bench.suite import Suite
 from feint.errors import BadRecipe, DamagedFile, MissingData, UnknownName
+from feint.evaluation.traits import tables
 from feint.models import networks
 from feint.models.training import Pretrained, Training
 from feint.recipes import registry
@@ -92,12 +93,15 @@ def check(suite: Suite) -> None:
     for defense in suite.defenses.values():
         _all_known("victim", defense.victims, suite.victims)
         _data(defense.outliers)
-    tables = [suite.attacks, *(victim.attacks for victim in suite.victims.values())]
-    for attack in (entry for table in tables for entry in table.values()):
+    attackers = [suite.attacks, *(victim.attacks for victim in suite.victims.values())]
+    for attack in (entry for table in attackers for entry in table.values()):
         _all_known("defense", attack.only, suite.defenses)
+        _all_known("defense", attack.alone, suite.defenses if attack.only is None else attack.only)
+        for start in (table for table in tables(attack.recipe) if table.get("kind") == "Pretrained"):
+            _data(start.get("data"))
     for lens in suite.lenses.values():
         _all_known("defense", lens.only, suite.defenses)
-        _all_known("attack", lens.attacks, {name for table in tables for name in table})
+        _all_known("attack", lens.attacks, {name for table in attackers for name in table})
     attacks = {cell.attack for cell in suite.cells()}
     for row in suite.expected:
         _known("victim", row.victim, suite.victims)
@@ -159,4 +163,5 @@ def _victim(table: Any) -> Any:
 
 def _attack(where: str, table: Any) -> AttackEntry:
     recipe = dict(_mapping(where, table))
-    return AttackEntry(only=_frozen(recipe.pop("only", None)), recipe=recipe)
+    only, alone = (_frozen(recipe.pop(key, None)) for key in ("only", "alone"))
+    return AttackEntry(recipe, only, alone)

@@ -6,7 +6,6 @@ from typing import cast
 
 from feint import data
 from feint.bench.artifacts import ArtifactStore, PrepareJob, build, file_name, inputs_of, outliers_of
-from feint.bench.cells import through
 from feint.bench.matrix import Defended, Matrix
 from feint.bench.suite import AttackerResources, Leak, Suite
 from feint.data import Split, pools
@@ -124,12 +123,7 @@ def _matrix(
         images.test,
         attacks={},
         against={
-            defense: through(
-                suite.attacks_on(name, defense, resources),
-                suite.lenses_on(defense, resources, _leak(defended[defense], victim)),
-                suite.combined(),
-            )
-            for defense in defended
+            defense: suite.thefts_on(name, defense, resources, _leak(defended[defense], victim)) for defense in defended
         },
         defenses=defended,
         budgets=suite.budgets_on(name),

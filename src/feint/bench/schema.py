@@ -18,10 +18,12 @@ class AttackEntry:
     Attributes:
         recipe: The recipe, with its `kind`.
         only: Defenses that it is run on; by default all.
+        alone: Of these, the defenses that it is run on without a lens too; by default all.
     """
 
     recipe: Table
     only: tuple[str, ...] | None = None
+    alone: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

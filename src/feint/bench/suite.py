@@ -9,7 +9,7 @@ from feint.attacks import Attack, Lens, default_training
 from feint.attacks.lenses.known_parameters import Elementwise
 from feint.attacks.lenses.near_copies import HasExpectation
 from feint.bench.cells import cells, through
-from feint.bench.schema import SuiteTables, Table
+from feint.bench.schema import AttackEntry, SuiteTables, Table
 from feint.data import Split
 from feint.defense import Defense, Ladder
 from feint.defenses import parsing
@@ -135,11 +135,34 @@ class Suite(SuiteTables):
 
     def attacks_on(self, victim: str, defense: str, resources: AttackerResources) -> dict[str, Attack]:
         """Build the attacks on a defense of a victim, without lenses."""
-        entries = {**self.attacks, **self.victims[victim].attacks}
-        tables = {name: entry.recipe for name, entry in entries.items() if entry.only is None or defense in entry.only}
+        tables = {
+            name: entry.recipe
+            for name, entry in self._attacks(victim).items()
+            if entry.only is None or defense in entry.only
+        }
         words, fields = registry.vocabulary(), vars(resources)
         built = {name: from_table(table, words, whole=(Attack,), **fields) for name, table in tables.items()}
         return {name: _checked(attack, Attack, f"attacks.{name}") for name, attack in built.items()}
+
+    def thefts_on(
+        self, victim: str, defense: str, resources: AttackerResources, leak: Leak | None = None
+    ) -> dict[str, Attack]:
+        """Build all that is run on a defense of a victim: its attacks without lenses, and through its lenses.
+
+        Args:
+            victim: Name of the victim.
+            defense: Name of the defense.
+            resources: The attacker's resources.
+            leak: Secrets of the owner; without them, lenses that need one get a stand-in.
+
+        Returns:
+            The attacks by their names in rows.
+        """
+        attacks = self.attacks_on(victim, defense, resources)
+        combined = {name: entry.attacks for name, entry in self.lenses.items() if entry.attacks is not None}
+        thefts = through(attacks, self.lenses_on(defense, resources, leak), combined)
+        alone = {name: entry.alone for name, entry in self._attacks(victim).items() if entry.alone is not None}
+        return {name: attack for name, attack in thefts.items() if defense in alone.get(name, [defense])}
 
     def lenses_on(
         self, defense: str, resources: AttackerResources, leak: Leak | None = None
@@ -158,22 +181,16 @@ class Suite(SuiteTables):
         reasons = {name: self._incompatible(name, defense, resources) for name in self.lenses}
         return {name: reason for name, reason in reasons.items() if reason}
 
-    def combined(self) -> dict[str, tuple[str, ...]]:
-        """Return the attacks of a lens, for the lenses that are not combined with all attacks."""
-        return {name: entry.attacks for name, entry in self.lenses.items() if entry.attacks is not None}
-
     def cells(self, only: str = "") -> list[Cell]:
         """List all cells, those of the first victim first; with a regular expression, those that match (`Matrix`)."""
         return [cell for victim in self.victims for cell in self._cells(victim, only)]
 
+    def _attacks(self, victim: str) -> dict[str, AttackEntry]:
+        return {**self.attacks, **self.victims[victim].attacks}
+
     def _cells(self, victim: str, only: str) -> list[Cell]:
-        resources, combined = self.resources(victim), self.combined()
-        names = {
-            defense: list(
-                through(self.attacks_on(victim, defense, resources), self.lenses_on(defense, resources), combined)
-            )
-            for defense in self.on(victim)
-        }
+        resources = self.resources(victim)
+        names = {defense: list(self.thefts_on(victim, defense, resources)) for defense in self.on(victim)}
         return cells(
             victim,
             names,

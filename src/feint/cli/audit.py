@@ -24,6 +24,7 @@ def audit(
     data: str,
     pool: str | None = None,
     outliers: str | None = None,
+    pretrained: Path | None = None,
     label: str | None = None,
     defense: tuple[str, ...] = (),
     network: str | None = None,
@@ -62,6 +63,8 @@ def audit(
             third of the samples).
         outliers: Inputs of another task that you have, in the forms of --data, NAME/test for a part of a data set: a
             test of queries learns from them, where that sees more than other tests. Those of --pool are left out.
+        pretrained: Directory of a network of `feint train` that learned another task on inputs of the same shape:
+            attackers try its weights as well as new ones.
         label: Column of the label (default: label, target, class or y).
         defense: Candidate: the directory of a fitted defense, a TOML file or a recipe. Repeat the option for several;
             each is tried alone (default: a short list).
@@ -120,6 +123,7 @@ def audit(
     request = AuditRequest(
         data, pool, defense, minutes, tuple(sorted({*budget, *(limit.budget for limit in limits)})), label,
         expect_accuracy, victim or f"{model}", threshold, outliers,
+        None if pretrained is None else str(pretrained),
     )  # fmt: skip
     announcer = terminal.Announcer(
         text, price=price_per_1000, paid=isinstance(target, FromAnswers),
