@@ -10,13 +10,17 @@ from benchmarks.tables.rows import Jobs, Row
 from feint import bench, data, victims
 from feint.audit.run import Announcements, AuditRequest, AuditSetup, run
 from feint.bench.artifacts import weights
+from feint.bench.suite import Suite
 from feint.errors import MissingData
 from feint.evaluation.robust import attackers, robust
 from feint.evaluation.sample_accuracy import SampleAccuracy
 from feint.evaluation.significance import variance
 from feint.models import networks
-from feint.models.training import train
+from feint.models.networks import Network
+from feint.models.training import Pretrained, pretrain, train
 from feint.progress import ProgressCallback
+from feint.recipes import registry
+from feint.recipes.recipe import from_table
 
 SUITES = {"digits": "quick", "fashion_mnist": "fashion_mnist", "cifar10": "cifar10"}  # data, and a suite of these
 MINUTES = {"digits": 10.0, "fashion_mnist": 14.0, "cifar10": 45.0}  # enough for one seed of each budget
@@ -40,6 +44,17 @@ def jobs(progress: ProgressCallback) -> Jobs:
         yield name, partial(row, name, suite, progress)
 
 
+def _start(suite: Suite, network: Network, progress: ProgressCallback) -> str | None:
+    """Return a directory of the weights with which an attacker of the suite begins, None where all are new."""
+    for entry in suite.attacks.values():
+        training = from_table(entry.recipe.get("training", {"kind": "Training"}), registry.vocabulary())
+        if isinstance(training.start, Pretrained):
+            place = FOLDER / "pretrained" / network.name
+            victims.save(place, pretrain(network, training.start, progress))
+            return str(place)
+    return None
+
+
 def row(name: str, suite: str, progress: ProgressCallback) -> Row:
     """Return the worst cases of an audit at the budgets of a suite."""
     chosen, images = bench.load(suite), data.load(name)
@@ -50,7 +65,8 @@ def row(name: str, suite: str, progress: ProgressCallback) -> Row:
     else:
         model = train(network, images.train, training=entry.training, progress=progress)
     defenses = tuple(it for it in DEFENSES if it != "none")
-    request = AuditRequest(name, entry.pool, defenses, MINUTES[name], chosen.budgets)
+    start = _start(chosen, networks.get(entry.surrogate or entry.network, images), progress)
+    request = AuditRequest(name, entry.pool, defenses, MINUTES[name], chosen.budgets, pretrained=start)
     done = run(model, request, FOLDER / name, announce=Unannounced(), progress=progress)
     cells = []
     for defense in DEFENSES:

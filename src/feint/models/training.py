@@ -29,7 +29,9 @@ from feint.recipes import store
 from feint.recipes.recipe import short_hash
 from feint.signature import Pixels
 
-__all__ = ["Batch", "Loss", "Pretrained", "Training", "check_targets", "cross_entropy", "learn", "refine", "train"]
+__all__ = [
+    "Batch", "Loss", "Pretrained", "Training", "check_targets", "cross_entropy", "learn", "pretrain", "refine", "train"
+]  # fmt: skip
 _Fit = Callable[[Any, TrainingTask, ProgressCallback, Path | None], tuple[Any, list[float]]]
 
 
@@ -146,12 +148,24 @@ def _with_second_head(
 
 def _source(network: Network, start: Pretrained | stored.Trained, progress: ProgressCallback) -> Classifier:
     """Return the network that a training starts from."""
-    return start.model if isinstance(start, stored.Trained) else _pretrained(network, start, progress)
+    return start.model if isinstance(start, stored.Trained) else pretrain(network, start, progress)
 
 
 @functools.lru_cache(maxsize=1)  # a tuning starts from it several times, and not always with a cache of trainings
-def _pretrained(network: Network, start: Pretrained, progress: ProgressCallback) -> Classifier:
-    """Return `network`, with other classes, trained on the data of a start."""
+def pretrain(network: Network, start: Pretrained, progress: ProgressCallback = NO_PROGRESS) -> Classifier:
+    """Train a network, with other classes, on the data of a start.
+
+    Args:
+        network: Recipe of the network that will start from it.
+        start: Data, recipe and seed.
+        progress: Progress callback.
+
+    Returns:
+        The trained network, in evaluation mode.
+
+    Raises:
+        BadInput: The data are of another domain.
+    """
     data = parse_split(start.data)
     if isinstance(data.domain, Pixels) and isinstance(network.domain, Pixels):
         data = data.scaled(network.shape)
