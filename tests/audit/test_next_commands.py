@@ -1,6 +1,7 @@
 """Commands that an audit prints: a defense that no graph can hold is served by torch."""
 
 import shlex
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -58,6 +59,26 @@ def test_an_audit_continues_where_its_work_is(tmp_path, victim):
     unfinished = SimpleNamespace(**vars(findings) | {"known": False, "missing": [1]})
     (command,) = next_commands(audit, unfinished, tmp_path / "my run" / "defense.toml", "runs/victim")
     assert shlex.split(command)[-2:] == ["--out", str(tmp_path / "my run")]
+
+
+def test_an_audit_continues_with_its_own_options(tmp_path, victim):
+    audit, findings = audited(victim, Defense(outputs=[APGP()]))
+    unfinished = SimpleNamespace(**vars(findings) | {"known": False, "missing": [1]})
+    values = {
+        "pool": "mine.npz", "label": "a class", "expected": 0.9, "threshold": 0.7, "outliers": "marginals",
+        "pretrained": "runs/public",
+    }  # fmt: skip
+    audit.request = AuditRequest("s.csv", defenses=("LabelOnly", "APGP"), budgets=(40, 60), minutes=3.0, **values)
+    (command,) = next_commands(audit, unfinished, tmp_path / "defense.toml", "runs/victim")
+    words = shlex.split(command)[3:]
+    typed = list(zip(words[::2], words[1::2], strict=True))
+    names = {"expected": "expect-accuracy"}
+    expected = {(f"--{names.get(name, name)}", str(value)) for name, value in values.items()}
+    expected |= {("--defense", "LabelOnly"), ("--defense", "APGP"), ("--budget", "40"), ("--budget", "60")}
+    assert set(typed) == expected | {("--data", "s.csv"), ("--minutes", "3"), ("--out", str(tmp_path))}
+    assert {field.name for field in fields(AuditRequest)} == {
+        *values, "data", "defenses", "budgets", "minutes", "place"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("defense", [APGP(), Marked("secret")], ids=["exported", "served by torch"])
