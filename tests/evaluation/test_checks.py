@@ -105,6 +105,13 @@ def test_the_best_of_several_trainings_is_tuned_on_test_data():
     assert "tuned-on-test" in names(variants)
     assert "tuned-on-test" not in names(variants + other)  # the worst case is another attack
     assert "tuned-on-test" not in names(BARE + cell(0.92, attack=s4l, named=("none", "S4L")))  # a method, not a setting
+    start = {"kind": "Pretrained", "data": "cifar100/train", "training": {"kind": "Training", "epochs": 3}}
+    weights = KNOCKOFF | {"training": {"kind": "Training", "epochs": 5, "start": start}}
+    pretrained = cell(0.92, attack=weights, named=("none", "pretrained"))
+    assert "tuned-on-test" not in names(BARE + pretrained)  # means of an attacker
+    longer = start | {"training": {"kind": "Training", "epochs": 9}}
+    weights = KNOCKOFF | {"training": {"kind": "Training", "epochs": 5, "start": longer}}
+    assert "tuned-on-test" in names(BARE + pretrained + cell(0.94, attack=weights, named=("none", "for longer")))
 
 
 def test_equal_results_on_labels_are_not_flagged_as_within_noise():

@@ -89,11 +89,15 @@ def without_lenses(row: Row) -> str:
 
 
 def without_training(row: Row) -> str:
-    """Return the attack and its lenses without their trainings, as JSON. S4L's loss stays, since it is a method."""
+    """Return the attack and its lenses without their trainings, as JSON.
+
+    S4L's loss stays, since it is a method, and so does the network that a training starts from: attackers have it or
+    have not.
+    """
 
     def without(item: Any) -> Any:
         if isinstance(item, dict) and item.get("kind") == "Training":
-            return item.get("rotation")
+            return [item.get("rotation"), without(item.get("start"))]
         if isinstance(item, dict):
             return {key: without(value) for key, value in item.items()}
         return [without(value) for value in item] if isinstance(item, list) else item
