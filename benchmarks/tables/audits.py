@@ -44,14 +44,14 @@ def jobs(progress: ProgressCallback) -> Jobs:
         yield name, partial(row, name, suite, progress)
 
 
-def _start(suite: Suite, network: Network, progress: ProgressCallback) -> str | None:
+def _start(suite: Suite, network: Network, progress: ProgressCallback) -> Path | None:
     """Return a directory of the weights with which an attacker of the suite begins, None where all are new."""
     for entry in suite.attacks.values():
         training = from_table(entry.recipe.get("training", {"kind": "Training"}), registry.vocabulary())
         if isinstance(training.start, Pretrained):
             place = FOLDER / "pretrained" / network.name
             victims.save(place, pretrain(network, training.start, progress))
-            return str(place)
+            return place
     return None
 
 

@@ -66,7 +66,7 @@ def test_an_audit_continues_with_its_own_options(tmp_path, victim):
     unfinished = SimpleNamespace(**vars(findings) | {"known": False, "missing": [1]})
     values = {
         "pool": "mine.npz", "label": "a class", "expected": 0.9, "threshold": 0.7, "outliers": "marginals",
-        "pretrained": "runs/public",
+        "pretrained": Path("runs/public"),
     }  # fmt: skip
     audit.request = AuditRequest("s.csv", defenses=("LabelOnly", "APGP"), budgets=(40, 60), minutes=3.0, **values)
     (command,) = next_commands(audit, unfinished, tmp_path / "defense.toml", "runs/victim")

@@ -437,7 +437,9 @@ def test_a_surrogate_starts_from_a_network_of_another_task(small):
         'kind = "KnockoffNets"', f'kind = "KnockoffNets"\ntraining = {{ kind = "Training", {start} }}', 1
     )
     assert small(attack.replace("DATA", "cifar100")).attacks["KnockoffNets"].recipe["training"]["start"]
-    for text in (suite, attack):
+    victim = SMALL.replace("training = { epochs = 2 }", f"training = {{ epochs = 2, {start} }}", 1)
+    lens = SMALL.replace("steps = 10 }", f'steps = 10, training = {{ kind = "Training", {start} }} }}', 1)
+    for text in (suite, attack, victim, lens):
         with pytest.raises(UnknownName, match="cifar1000"):
             small(text.replace("DATA", "cifar1000"))
 

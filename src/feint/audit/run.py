@@ -67,7 +67,7 @@ class AuditRequest:
     place: str = "MODEL"
     threshold: float | None = None
     outliers: str | None = None
-    pretrained: str | None = None
+    pretrained: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes < float("inf"):
@@ -240,7 +240,7 @@ def _check_ceiling(victim: nn.Module, samples: Samples, first: Split) -> None:
         )  # fmt: skip
 
 
-def _start(place: str, domain: Domain) -> Trained:
+def _start(place: Path, domain: Domain) -> Trained:
     """Return the network of a directory, before anything is asked of the model."""
     source = load(place)
     copy_body(source, replace(source.network, domain=domain).build())  # which refuses what no attacker can begin with

@@ -1,7 +1,8 @@
 """Reader of suites in TOML, which checks every name and recipe before anything runs."""
 
+import itertools
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -11,11 +12,10 @@ from feint import data
 from feint.bench.schema import AttackEntry, DefenseEntry, ExpectedEntry, LensEntry, Table, VictimEntry
 from feint.bench.suite import Suite
 from feint.errors import BadRecipe, DamagedFile, MissingData, UnknownName
-from feint.evaluation.traits import tables
 from feint.models import networks
-from feint.models.training import Pretrained, Training
+from feint.models.training import Training
 from feint.recipes import registry
-from feint.recipes.recipe import build, from_table
+from feint.recipes.recipe import build, from_table, tables, to_table
 
 
 def shipped() -> dict[str, Path]:
@@ -84,8 +84,6 @@ def check(suite: Suite) -> None:
             _known("network", network, networks.ARCHITECTURES)
         for pool in (victim.pool or "").split("+"):
             _data(pool or None)
-        for training in filter(None, (suite.training, victim.surrogate_training)):
-            _data(training.start.data if isinstance(training.start, Pretrained) else None)
         suite.springboard_on(name)
         suite.ownership_on(name)
         if not any(suite.on(name)):
@@ -93,12 +91,12 @@ def check(suite: Suite) -> None:
     for defense in suite.defenses.values():
         _all_known("victim", defense.victims, suite.victims)
         _data(defense.outliers)
-    attackers = [suite.attacks, *(victim.attacks for victim in suite.victims.values())]
+    for start in (table for table in _recipes(suite) if table.get("kind") == "Pretrained"):
+        _data(start.get("data"))
+    attackers = _attackers(suite)
     for attack in (entry for table in attackers for entry in table.values()):
         _all_known("defense", attack.only, suite.defenses)
         _all_known("defense", attack.alone, suite.defenses if attack.only is None else attack.only)
-        for start in (table for table in tables(attack.recipe) if table.get("kind") == "Pretrained"):
-            _data(start.get("data"))
     for lens in suite.lenses.values():
         _all_known("defense", lens.only, suite.defenses)
         _all_known("attack", lens.attacks, {name for table in attackers for name in table})
@@ -113,6 +111,22 @@ def check(suite: Suite) -> None:
         for name, reason in suite.incompatible_lenses(defense).items():
             if defense in (suite.lenses[name].only or ()):
                 raise BadRecipe(f"the lens {name!r} on the defense {defense!r}", "one that it can read", reason)
+
+
+def _attackers(suite: Suite) -> list[Mapping[str, AttackEntry]]:
+    """Return the attacks of the suite, then those of each victim."""
+    return [suite.attacks, *(victim.attacks for victim in suite.victims.values())]
+
+
+def _recipes(suite: Suite) -> Iterator[Table]:
+    """Yield the tables of all recipes of a suite, and those within them."""
+    owners = [(victim.training, victim.surrogate_training) for victim in suite.victims.values()]
+    trainings = filter(None, (suite.training, *itertools.chain(*owners)))
+    yield from tables([to_table(training) for training in trainings])
+    yield from tables([attack.recipe for entries in _attackers(suite) for attack in entries.values()])
+    yield from tables([step for lens in suite.lenses.values() for step in lens.steps])
+    for defense in suite.defenses.values():
+        yield from tables([*defense.boundary, *defense.access, *defense.inputs, *defense.outputs, defense.recipe])
 
 
 def _data(part: str | None) -> None:

@@ -122,8 +122,7 @@ def audit(
     text.currency = currency
     request = AuditRequest(
         data, pool, defense, minutes, tuple(sorted({*budget, *(limit.budget for limit in limits)})), label,
-        expect_accuracy, victim or f"{model}", threshold, outliers,
-        None if pretrained is None else str(pretrained),
+        expect_accuracy, victim or f"{model}", threshold, outliers, pretrained,
     )  # fmt: skip
     announcer = terminal.Announcer(
         text, price=price_per_1000, paid=isinstance(target, FromAnswers),

@@ -2,13 +2,13 @@
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from feint.defenses import outputs, scores
 from feint.errors import FeintError
 from feint.evaluation.results import Row
-from feint.recipes.recipe import PLUGINS, exported_recipes, from_table, joined
+from feint.recipes.recipe import PLUGINS, exported_recipes, from_table, joined, tables
 from feint.recipes.registry import vocabulary
 
 Table = Mapping[str, Any]
@@ -103,14 +103,6 @@ def without_training(row: Row) -> str:
         return [without(value) for value in item] if isinstance(item, list) else item
 
     return json.dumps(without(row.recipe["attack"]), sort_keys=True)
-
-
-def tables(item: Any) -> Iterator[Table]:
-    """Yield all tables within plain values, the outermost first."""
-    if isinstance(item, dict):
-        yield item
-    for value in item.values() if isinstance(item, dict) else item if isinstance(item, list) else ():
-        yield from tables(value)
 
 
 def holds_test_data(row: Row) -> bool:

@@ -156,6 +156,14 @@ def to_table(recipe: object) -> Any:
     raise BadRecipe(f"a {type(recipe).__name__} in a recipe", "plain values and recipes", "hold data by a handle")
 
 
+def tables(plain: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield all tables within plain values, the outermost first."""
+    if isinstance(plain, dict):
+        yield plain
+    for value in plain.values() if isinstance(plain, dict) else plain if isinstance(plain, list) else ():
+        yield from tables(value)
+
+
 def from_table(table: Any, words: Vocabulary, *, whole: tuple[type, ...] = (), **defaults: object) -> Any:
     """Build the recipe of a table that `to_table` wrote; `defaults` complete its fields as in `parse`."""
 
