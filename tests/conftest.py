@@ -10,6 +10,7 @@ import torch
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported; a missing set is else looked for for 40 s
 torch.set_num_threads(1)  # pytest-xdist runs one worker for each core
+torch.set_warn_always(True)  # else once for each process, and which test fails of it depends on which ran first
 FIRST = "test_docs.py"  # audits for the minutes that pages print: begun last, one of them would run alone for two
 
 

@@ -148,7 +148,7 @@ def test_columns_that_the_library_numbered_itself_match_by_position(library, tmp
 def test_a_hinge_is_a_classifier_whose_margins_are_said_to_be_no_probabilities(tmp_path):
     xgboost = pytest.importorskip("xgboost")
     model = xgboost.XGBClassifier(objective="binary:hinge", n_estimators=5, n_jobs=1)
-    x = TABLE[["x y"]].to_numpy()
+    x = TABLE[["x y"]].to_numpy(copy=True)
     model.fit(x, BINARY).save_model(tmp_path / "hinge.json")
     victim = victims.load_any(tmp_path / "hinge.json")
     labels = victims.logits(victim, torch.from_numpy(x)).argmax(1)
